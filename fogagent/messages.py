@@ -1,0 +1,395 @@
+"""Every message that agents and the panel exchange over `/ws/agent/`, for both ends.
+
+A frame is one JSON text: a list of messages, each an object whose ``type`` names its struct. Frames
+stay below MAX_FRAME_BYTES. Bytes travel as base64 (msgspec's JSON encoding of ``bytes``). Times are
+seconds since the Unix epoch by the sender's clock.
+
+Reports (the agent's messages with a ``seq``) are kept by the agent until an ``Ack`` names them;
+storing one twice changes nothing. Orders (the panel's messages with an ``order``) are kept by the
+panel until an ``Acknowledge`` names them; an agent ignores an order it has seen.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+PROTOCOL = 1
+
+MAX_FRAME_BYTES = 512 * 1024
+"""Largest frame either end sends or accepts; Daphne silently drops frames above 1 MiB."""
+MAX_MESSAGES_PER_FRAME = 256
+COALESCE_S = 0.005
+"""How long a sender may hold a message back to put others in the same frame."""
+
+INLINE_BLOB_BYTES = 32 * 1024
+"""Payloads up to this size travel inside their order; larger ones are fetched by hash."""
+BLOB_CHUNK_BYTES = 192 * 1024
+MAX_SOURCE_BYTES = 1024 * 1024
+MAX_MODULE_BYTES = 16 * 1024 * 1024
+MAX_STDIN_BYTES = 1024 * 1024
+MAX_OUTPUT_BYTES = 1024 * 1024
+"""Standard output and standard error are each cut at this size; the cut is reported."""
+LOG_PIECE_BYTES = 64 * 1024
+
+Short = Annotated[str, Meta(max_length=200)]
+Sentence = Annotated[str, Meta(max_length=2000)]
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Nonce = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Identifier = Annotated[int, Meta(ge=1, lt=2**63)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of a message."""
+
+
+class Message(Value, frozen=True, tag_field="type", tag=str.lower):
+    """Something sent on its own. ``type`` is the lower-cased name of the struct."""
+
+
+# --- Parts ---------------------------------------------------------------------------------------
+
+
+class Stream(StrEnum):
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended, as its node saw it. Everything but SUCCEEDED has a sentence beside it."""
+
+    SUCCEEDED = "succeeded"
+    EXIT_CODE = "exit_code"  # the program ended with a code other than 0
+    TIMEOUT = "timeout"  # wall time used up, the worker was killed
+    MEMORY = "memory"  # memory limit hit
+    FUEL = "fuel"  # instruction budget used up
+    TRAP = "trap"  # the WebAssembly module trapped
+    INVALID = "invalid"  # the payload cannot be run: not a module, bad argv
+    CANCELLED = "cancelled"
+    UNAVAILABLE = "unavailable"  # this node cannot run that driver (any more)
+    CRASHED = "crashed"  # the worker died: the node's fault, worth another attempt
+    UNKNOWN = "unknown"  # the agent has no memory of it (it was restarted)
+
+
+class DriverFact(Value, frozen=True):
+    """Whether a driver can be used here, and in words why not."""
+
+    name: Short
+    available: bool
+    reason: Sentence = ""
+    version: Short = ""
+
+
+class GpuFact(Value, frozen=True):
+    name: Short
+    memory_mb: Count
+
+
+class Blob(Value, frozen=True):
+    """A payload: inline up to INLINE_BLOB_BYTES, else to be fetched by its hash."""
+
+    sha256: Sha256
+    size: Count
+    inline: bytes | None = None
+
+
+class Piece(Value, frozen=True):
+    """A stretch of one output stream; ``offset`` counts its bytes from the start of the stream."""
+
+    stream: Stream
+    offset: Count
+    data: Annotated[bytes, Meta(max_length=LOG_PIECE_BYTES)]
+
+
+class Usage(Value, frozen=True):
+    """What an attempt used. ``fuel`` counts executed WebAssembly instructions."""
+
+    wall_s: Seconds = 0.0
+    cpu_s: Seconds = 0.0
+    memory_peak_mb: Count = 0
+    fuel: Count = 0
+    stdout_bytes: Count = 0
+    stderr_bytes: Count = 0
+
+
+# --- Handshake -----------------------------------------------------------------------------------
+
+
+class Challenge(Message, frozen=True):
+    """The panel speaks first: its key (agents pin it) and a fresh nonce."""
+
+    panel_key: Key
+    nonce: Nonce
+    protocol: int = PROTOCOL
+
+
+class Hello(Message, frozen=True):
+    """The agent's answer. ``signature`` covers the transcript of `fogagent.identity`."""
+
+    agent_key: Key
+    nonce: Nonce
+    url: Sentence
+    signature: Signature
+    version: Short
+    protocol: int = PROTOCOL
+
+
+class Welcome(Message, frozen=True):
+    """The panel proves itself in turn and tells the node its beat."""
+
+    signature: Signature
+    node: Identifier
+    name: Short
+    epoch: Count
+    heartbeat_s: Seconds
+    timeout_s: Seconds
+
+
+# --- From the agent ------------------------------------------------------------------------------
+
+
+class Facts(Message, frozen=True):
+    """What the machine is and offers, sent on connect and when it changes."""
+
+    hostname: Short
+    platform: Short
+    version: Short
+    cpu_millis: Annotated[int, Meta(ge=1, le=10_000_000)]
+    memory_mb: Annotated[int, Meta(ge=1, le=100_000_000)]
+    disk_mb: Count
+    gpus: Annotated[list[GpuFact], Meta(max_length=64)] = []
+    drivers: Annotated[list[DriverFact], Meta(max_length=16)] = []
+    region: Short = ""
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    node_type: Short = "compute_node"
+    flags: Annotated[list[Short], Meta(max_length=16)] = []  # compute, relay, mix, exit, entry
+    labels: dict[Short, Short] = {}
+
+
+class Holding(Message, frozen=True):
+    """Sent once on every connect: the attempts this agent runs or has unreported results for.
+
+    Whatever the panel thinks is here but is not named was lost with an earlier life of the agent.
+    """
+
+    attempts: Annotated[list[Identifier], Meta(max_length=10_000)]
+
+
+class Heartbeat(Message, frozen=True):
+    at: float
+    cpu_percent: Annotated[float, Meta(ge=0, le=100)]  # of all cores the machine has
+    memory_used_mb: Count
+    memory_total_mb: Count
+    disk_free_mb: Count = 0
+    load_1m: Seconds = 0.0
+    running: Count = 0
+    uptime_s: Seconds = 0.0
+
+
+class Acknowledge(Message, frozen=True):
+    """These orders are safe with the agent."""
+
+    orders: Annotated[list[Identifier], Meta(min_length=1, max_length=10_000)]
+
+
+class Started(Message, frozen=True):
+    seq: Identifier
+    attempt: Identifier
+    at: float
+
+
+class Log(Message, frozen=True):
+    seq: Identifier
+    attempt: Identifier
+    pieces: Annotated[list[Piece], Meta(min_length=1, max_length=64)]
+
+
+class Finished(Message, frozen=True):
+    """The last report of an attempt; ``pieces`` is the output not yet sent in a Log."""
+
+    seq: Identifier
+    attempt: Identifier
+    at: float
+    outcome: Outcome
+    started_at: float = 0.0
+    exit_code: int | None = None
+    sentence: Sentence = ""
+    usage: Usage = Usage()
+    pieces: Annotated[list[Piece], Meta(max_length=64)] = []
+    truncated: bool = False
+
+
+class Fetch(Message, frozen=True):
+    """Asks for a blob that an open attempt of this node needs, from chunk ``index`` on."""
+
+    attempt: Identifier
+    sha256: Sha256
+    index: Count = 0
+
+
+class Goodbye(Message, frozen=True):
+    """The agent stops in order; what it runs may be given to others at once."""
+
+    sentence: Sentence = ""
+
+
+FromAgent: TypeAlias = Facts | Holding | Heartbeat | Acknowledge | Started | Log | Finished | Fetch | Goodbye
+
+
+# --- From the panel ------------------------------------------------------------------------------
+
+
+class Run(Message, frozen=True):
+    """Run one attempt of a task. ``payload`` is a script or a module; ``argv`` is for `command`."""
+
+    order: Identifier
+    attempt: Identifier
+    task: Identifier
+    driver: Short
+    timeout_s: Seconds
+    payload: Blob | None = None
+    image: Sentence = ""
+    args: Annotated[list[str], Meta(max_length=256)] = []
+    env: dict[str, str] = {}
+    stdin: Blob | None = None
+    cpu_millis: Count = 1000
+    memory_mb: Count = 256
+    network: bool = False
+
+
+class Cancel(Message, frozen=True):
+    order: Identifier
+    attempt: Identifier
+    sentence: Sentence = ""
+
+
+class Configure(Message, frozen=True):
+    """The beat this node is to keep, and the name it is known by."""
+
+    order: Identifier
+    heartbeat_s: Seconds
+    timeout_s: Seconds
+
+
+class Ack(Message, frozen=True):
+    """These reports are stored; the agent may forget them."""
+
+    seqs: Annotated[list[Identifier], Meta(max_length=10_000)]
+
+
+class Chunk(Message, frozen=True):
+    """One stretch of a blob. ``count`` is the number of chunks it has in all."""
+
+    sha256: Sha256
+    index: Count
+    count: Count
+    data: bytes
+
+
+class Watch(Message, frozen=True):
+    """Somebody looks at this node: beat every ``every_s`` for the next ``for_s`` seconds."""
+
+    every_s: Seconds
+    for_s: Seconds
+
+
+class Problem(Message, frozen=True):
+    """Something the other end sent was refused. ``fatal`` says that the socket closes with it.
+
+    ``retry`` tells whether coming back later can help.
+    """
+
+    code: Short
+    sentence: Sentence
+    fatal: bool = False
+    retry: bool = True
+
+
+FromPanel: TypeAlias = Welcome | Challenge | Run | Cancel | Configure | Ack | Chunk | Watch | Problem
+
+
+# --- Frames --------------------------------------------------------------------------------------
+
+
+class FrameError(Exception):
+    """A frame that the sender should not have sent. ``str`` is a sentence that says what is wrong."""
+
+
+_encoder = msgspec.json.Encoder()
+_from_agent = msgspec.json.Decoder(list[FromAgent | Hello])
+_from_panel = msgspec.json.Decoder(list[FromPanel])
+
+
+def encode_message(message: Message) -> bytes:
+    """One message as JSON, ready to be put in a frame by `join_frame`."""
+    return _encoder.encode(message)
+
+
+def join_frame(encoded: list[bytes]) -> str:
+    """A frame out of messages that are encoded already."""
+    return (b"[" + b",".join(encoded) + b"]").decode()
+
+
+def encode_frame(messages: list[Message]) -> str:
+    return _encoder.encode(messages).decode()
+
+
+def split_frames(encoded: list[bytes]) -> list[str]:
+    """Pack encoded messages, in order, into as few frames as the two limits allow."""
+    frames: list[str] = []
+    batch: list[bytes] = []
+    size = 2
+    for one in encoded:
+        if batch and (size + len(one) + 1 > MAX_FRAME_BYTES or len(batch) >= MAX_MESSAGES_PER_FRAME):
+            frames.append(join_frame(batch))
+            batch, size = [], 2
+        batch.append(one)
+        size += len(one) + 1
+    if batch:
+        frames.append(join_frame(batch))
+    return frames
+
+
+def decode_from_agent(text: str) -> list[FromAgent | Hello]:
+    """Decode what an agent sent.
+
+    Raises:
+        FrameError: too long, not JSON, not a list, an unknown type, or a field that breaks its rule.
+    """
+    _check_length(text)
+    try:
+        messages = _from_agent.decode(text)
+    except msgspec.ValidationError as error:
+        raise FrameError(f"A message breaks its rules: {error}.") from error
+    except msgspec.DecodeError as error:
+        raise FrameError(f"The frame is not JSON: {error}.") from error
+    if len(messages) > MAX_MESSAGES_PER_FRAME:
+        raise FrameError(
+            f"A frame holds at most {MAX_MESSAGES_PER_FRAME} messages, this one {len(messages)}."
+        )
+    return messages
+
+
+def decode_from_panel(text: str) -> list[FromPanel]:
+    """Decode what the panel sent. Raises FrameError as `decode_from_agent` does."""
+    _check_length(text)
+    try:
+        return _from_panel.decode(text)
+    except msgspec.ValidationError as error:
+        raise FrameError(f"A message breaks its rules: {error}.") from error
+    except msgspec.DecodeError as error:
+        raise FrameError(f"The frame is not JSON: {error}.") from error
+
+
+def _check_length(text: str) -> None:
+    # Characters never outnumber bytes, so a text that is short enough needs no second look.
+    if len(text) > MAX_FRAME_BYTES or (not text.isascii() and len(text.encode()) > MAX_FRAME_BYTES):
+        raise FrameError(f"A frame holds at most {MAX_FRAME_BYTES} bytes.")
