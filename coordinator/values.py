@@ -18,6 +18,10 @@ TaskId: TypeAlias = int | str
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
+def no_labels() -> Mapping[str, str]:
+    return NO_LABELS
+
+
 class NodeType(StrEnum):
     """What a machine mainly is. What it may do is a matter of its flags."""
 
@@ -108,7 +112,7 @@ class FogNode:
     longitude: float | None = None  # degrees
     network: str = ""
     drivers: frozenset[str] = frozenset()
-    labels: Mapping[str, str] = field(default=NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=no_labels)
     onion_capable: bool = False
     reputation: float = 1.0  # 0 to 1
     measured_load: float = 0.0
@@ -139,8 +143,8 @@ class Task:
     latitude: float | None = None
     longitude: float | None = None
     network: str = ""
-    labels: Mapping[str, str] = field(default=NO_LABELS)  # all of these must match
-    prefers: Mapping[str, str] = field(default=NO_LABELS)  # affinity counts how many match
+    labels: Mapping[str, str] = field(default_factory=no_labels)  # all of these must match
+    prefers: Mapping[str, str] = field(default_factory=no_labels)  # affinity counts how many match
     onion_required: bool = False
     priority: int = 5  # 1 to 10, 10 first
     submitted_at: float = 0.0

@@ -250,7 +250,7 @@ FromAgent: TypeAlias = Facts | Holding | Heartbeat | Acknowledge | Started | Log
 class Run(Message, frozen=True):
     """Run one attempt of a task. ``payload`` is a script or a module; ``argv`` is for `command`."""
 
-    order: Identifier
+    order: Count = 0  # the outbox puts its number in when it sends
     attempt: Identifier
     task: Identifier
     driver: Short
@@ -266,7 +266,7 @@ class Run(Message, frozen=True):
 
 
 class Cancel(Message, frozen=True):
-    order: Identifier
+    order: Count = 0  # the outbox puts its number in when it sends
     attempt: Identifier
     sentence: Sentence = ""
 
@@ -274,7 +274,7 @@ class Cancel(Message, frozen=True):
 class Configure(Message, frozen=True):
     """The beat this node is to keep, and the name it is known by."""
 
-    order: Identifier
+    order: Count = 0  # the outbox puts its number in when it sends
     heartbeat_s: Seconds
     timeout_s: Seconds
 

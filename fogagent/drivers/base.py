@@ -43,7 +43,7 @@ class Result:
     finished_at: float
     exit_code: int | None = None
     sentence: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     truncated: bool = False
 
 

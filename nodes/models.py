@@ -1,0 +1,185 @@
+"""Nodes, the keys that let them in, their outbox, and what they measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from coordinator.values import Availability, NodeType
+
+
+class Group(models.Model):
+    """Nodes that belong together, and whether a newcomer waits for approval."""
+
+    name = models.CharField(max_length=100, unique=True)
+    needs_approval = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class JoinKey(models.Model):
+    """A key that lets machines enrol. Only its SHA-256 is stored; the text is shown once."""
+
+    prefix = models.CharField(max_length=12, help_text="The first characters, to recognise it by")
+    digest = models.CharField(max_length=64, unique=True)
+    note = models.CharField(max_length=200, blank=True)
+    group = models.ForeignKey(Group, on_delete=models.PROTECT, null=True, blank=True)
+    labels = models.JSONField(default=dict, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    uses_left = models.PositiveIntegerField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.note or 'join key'} ({self.prefix}…)"
+
+
+class Node(models.Model):
+    """One machine: who it is, what it offers, what is free of that, and when it was last heard.
+
+    Its status is not stored but derived from these facts (`nodes.status`). ``free_*`` is what no open
+    attempt has reserved; it changes only by conditional updates (`tasks.commit`, `tasks.results`).
+    Every write sets ``changed_at``, by which each process keeps its view of the fleet up to date.
+    """
+
+    if TYPE_CHECKING:
+        id: int
+
+    # Who it is
+    name = models.CharField(max_length=100, unique=True)
+    public_key = models.CharField(max_length=64, unique=True, help_text="Ed25519, hexadecimal")
+    sealing_key = models.CharField(max_length=64, help_text="X25519, hexadecimal")
+    group = models.ForeignKey(Group, on_delete=models.PROTECT, null=True, blank=True)
+    join_key = models.ForeignKey(JoinKey, on_delete=models.SET_NULL, null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    approved_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    # What it is
+    node_type = models.CharField(
+        max_length=20,
+        choices=[(t.value, t.value.replace("_", " ")) for t in NodeType],
+        default=NodeType.COMPUTE_NODE,
+    )
+    flags = models.JSONField(
+        default=list, blank=True, help_text="What its owner grants: compute, relay, mix, …"
+    )
+    region = models.CharField(max_length=60, blank=True)
+    latitude = models.FloatField(null=True, blank=True)
+    longitude = models.FloatField(null=True, blank=True)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    hostname = models.CharField(max_length=200, blank=True)
+    platform = models.CharField(max_length=200, blank=True)
+    agent_version = models.CharField(max_length=200, blank=True)
+    labels = models.JSONField(default=dict, blank=True)
+    drivers = models.JSONField(default=list, blank=True, help_text="[{name, available, reason, version}]")
+    gpus = models.JSONField(default=list, blank=True, help_text="[{name, memory_mb}]")
+    reputation = models.FloatField(default=1.0)
+
+    # What it offers, and what of that is free
+    cpu_millis = models.PositiveIntegerField(default=0)
+    memory_mb = models.PositiveIntegerField(default=0)
+    disk_mb = models.PositiveBigIntegerField(default=0)
+    gpu_count = models.PositiveIntegerField(default=0)
+    free_cpu_millis = models.IntegerField(default=0)
+    free_memory_mb = models.IntegerField(default=0)
+    free_disk_mb = models.BigIntegerField(default=0)
+    free_gpu_count = models.IntegerField(default=0)
+    open_attempts = models.PositiveIntegerField(default=0)
+    last_assigned_at = models.DateTimeField(null=True, blank=True)
+
+    # What the operator wants
+    availability = models.CharField(
+        max_length=20, choices=[(a.value, a.value) for a in Availability], default=Availability.SCHEDULABLE
+    )
+
+    # Its connection
+    connected = models.BooleanField(default=False)
+    epoch = models.PositiveBigIntegerField(
+        default=0, help_text="Grows with each connection; the newest owns the node"
+    )
+    connected_at = models.DateTimeField(null=True, blank=True)
+    disconnected_at = models.DateTimeField(null=True, blank=True)
+    last_contact_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_s = models.FloatField(default=30)
+    timeout_s = models.FloatField(default=90)
+    said_goodbye = models.BooleanField(default=False)
+    gone_at = models.DateTimeField(null=True, blank=True, help_text="When its work was given to others")
+
+    # What it measured last
+    cpu_percent = models.FloatField(default=0)
+    memory_used_mb = models.PositiveIntegerField(default=0)
+    memory_total_mb = models.PositiveIntegerField(default=0)
+    disk_free_mb = models.PositiveBigIntegerField(default=0)
+    load_1m = models.FloatField(default=0)
+
+    changed_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(
+                    free_cpu_millis__gte=0, free_memory_mb__gte=0, free_disk_mb__gte=0, free_gpu_count__gte=0
+                ),
+                name="node_never_oversubscribed",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Order(models.Model):
+    """Something a node must do, kept until the node acknowledged it. The outbox.
+
+    ``body`` is the encoded message without its ``order`` field. ``subject`` says what it is about
+    ("attempt:12"), so that it can be withdrawn when that is over.
+    """
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="orders")
+    kind = models.CharField(max_length=20)
+    subject = models.CharField(max_length=40, blank=True)
+    body = models.BinaryField()
+    created_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    acked_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            models.Index(
+                fields=["node", "id"],
+                name="order_pending",
+                condition=models.Q(acked_at=None, withdrawn_at=None),
+            ),
+            models.Index(fields=["subject"], name="order_subject", condition=~models.Q(subject="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}".strip()
+
+
+class Sample(models.Model):
+    """One heartbeat's figures, for the charts of a node."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="samples")
+    at = models.DateTimeField()
+    cpu_percent = models.FloatField()
+    memory_used_mb = models.PositiveIntegerField()
+    memory_total_mb = models.PositiveIntegerField()
+    running = models.PositiveIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["node", "at"]), models.Index(fields=["at"])]
+
+    def __str__(self) -> str:
+        return f"{self.node_id} at {self.at:%F %T}"
