@@ -1,0 +1,51 @@
+"""Evidence of what happened: every change that a person would ask about leaves an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.db.models import Model
+from django.utils import timezone
+
+from fogpanel import live
+from fogpanel.models import Event
+
+SENTENCE_LENGTH = 500
+
+
+def record(
+    kind: str,
+    sentence: str,
+    *,
+    actor: AbstractBaseUser | AnonymousUser | None = None,
+    subject: Model | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    level: str = Event.Level.INFO,
+) -> Event:
+    """Store that something happened, within the caller's transaction, and tell who watches.
+
+    ``kind`` names it for filters ("node.joined"), ``sentence`` for people. ``before`` and ``after``
+    hold what changed, as JSON values. No ``actor`` means that the panel itself did it.
+    """
+    who = actor if isinstance(actor, User) else None
+    event = Event.objects.create(
+        at=timezone.now(),
+        level=level,
+        kind=kind,
+        sentence=shorten(sentence),
+        actor=who,
+        actor_name=who.get_username() if who else "",
+        subject_kind=(subject._meta.model_name or "") if subject else "",
+        subject_id=subject.pk if subject and isinstance(subject.pk, int) else None,
+        before=before,
+        after=after,
+    )
+    live.changed("events")
+    return event
+
+
+def shorten(sentence: str, length: int = SENTENCE_LENGTH) -> str:
+    return sentence if len(sentence) <= length else sentence[: length - 1] + "…"
