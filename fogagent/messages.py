@@ -247,7 +247,7 @@ FromAgent: TypeAlias = Facts | Holding | Heartbeat | Acknowledge | Started | Log
 # --- From the panel ------------------------------------------------------------------------------
 
 
-class Run(Message, frozen=True):
+class Run(Message, frozen=True, kw_only=True):
     """Run one attempt of a task. ``payload`` is a script or a module; ``argv`` is for `command`."""
 
     order: Count = 0  # the outbox puts its number in when it sends
@@ -265,13 +265,13 @@ class Run(Message, frozen=True):
     network: bool = False
 
 
-class Cancel(Message, frozen=True):
+class Cancel(Message, frozen=True, kw_only=True):
     order: Count = 0  # the outbox puts its number in when it sends
     attempt: Identifier
     sentence: Sentence = ""
 
 
-class Configure(Message, frozen=True):
+class Configure(Message, frozen=True, kw_only=True):
     """The beat this node is to keep, and the name it is known by."""
 
     order: Count = 0  # the outbox puts its number in when it sends
