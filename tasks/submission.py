@@ -1,0 +1,311 @@
+"""Handing in a task: what may be asked for, and storing it. Pages, API and probes all come through here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import wasmtime
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from coordinator.values import RoutingStrategy
+from fogagent.messages import MAX_MODULE_BYTES, MAX_SOURCE_BYTES, MAX_STDIN_BYTES
+from fogpanel import audit, live
+from fogpanel.access import AnyUser, Role, require
+from fogpanel.wakes import wake
+from tasks.blobs import store_blobs
+from tasks.fields import KIB, FieldError, Fields, shown
+from tasks.models import Blob, Task
+
+
+class Driver(StrEnum):
+    """What runs a task on its node (`fogagent.drivers`)."""
+
+    PYTHON = "python"
+    WASM = "wasm"
+    COMMAND = "command"
+    CONTAINER = "container"
+
+
+# Which field says what to run, and for which driver.
+CONTENT_OF = {
+    Driver.PYTHON: "source",
+    Driver.WASM: "module",
+    Driver.COMMAND: "argv",
+    Driver.CONTAINER: "image",
+}
+TAKES_ARGV = frozenset({Driver.COMMAND, Driver.CONTAINER})
+TAKES_ARGS = frozenset({Driver.PYTHON, Driver.WASM})
+
+# Small enough that several fit on a machine that shares two cores among five agents.
+DEFAULT_CORES = 0.25
+DEFAULT_MEMORY_MB = 128
+DEFAULT_TIMEOUT_S = 60
+DEFAULT_PRIORITY = 5
+DEFAULT_MAX_ATTEMPTS = 3
+
+MAX_ARGS = 256
+MAX_ARGS_BYTES = MAX_ENV_BYTES = 32 * KIB  # both travel inside the order, whose frame is limited
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+
+KNOWN_FIELDS = (
+    "name", "driver", "source", "module", "argv", "image", "args", "env", "stdin", "network", "timeout_s",
+    "cores", "memory_mb", "disk_mb", "gpus", "strategy", "region", "region_required", "labels",
+    "onion_required", "priority", "max_attempts",
+)  # fmt: skip
+
+
+class SpecError(Exception):
+    """A specification that breaks rules, all of them in ``errors``. The submitter's to mend."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__(" ".join(error.message for error in errors))
+        self.errors = list(errors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A task as `validate` lets it pass. The names are those of `tasks.models.Task`.
+
+    ``payload`` is the script or the module; ``args`` is the argv of a command or container.
+    """
+
+    name: str
+    driver: Driver
+    payload: bytes | None
+    image: str
+    args: tuple[str, ...]
+    env: dict[str, str]
+    stdin: bytes | None
+    network: bool
+    timeout_s: float
+    cpu_millis: int
+    memory_mb: int
+    disk_mb: int
+    gpu_count: int
+    strategy: RoutingStrategy
+    region: str
+    region_required: bool
+    labels: dict[str, str]
+    onion_required: bool
+    priority: int
+    max_attempts: int
+
+
+def validate(given: Mapping[str, Any], *, content: bool = True) -> TaskSpec:
+    """Read a specification from the fields of a form or of JSON (`KNOWN_FIELDS`).
+
+    ``module`` is bytes or base64. For a preview, which only asks where a task would go,
+    ``content=False`` does not insist on something to run.
+
+    Raises:
+        SpecError: with a sentence for every rule that is broken.
+    """
+    fields = Fields(given)
+    fields.refuse_unknown(KNOWN_FIELDS)
+    driver = Driver(fields.choice("driver", list(Driver), Driver.PYTHON))
+    _check_what_runs(fields, driver, needed=content)
+    spec = TaskSpec(
+        name=fields.text("name", most=200) or f"{driver} task",
+        driver=driver,
+        payload=_payload(fields, driver),
+        image=fields.text("image", most=500),
+        args=_args(fields, driver),
+        env=fields.pairs(
+            "env",
+            most=256,
+            most_bytes=MAX_ENV_BYTES,
+            name=ENV_NAME,
+            rule="names are letters, digits and _, do not start with a digit and have at most 100 characters",
+        ),
+        stdin=fields.content("stdin", most=MAX_STDIN_BYTES) or None,
+        network=_network(fields, driver),
+        timeout_s=fields.number("timeout_s", least=1, most=86_400, default=DEFAULT_TIMEOUT_S, unit="seconds"),
+        cpu_millis=round(
+            1000 * fields.number("cores", least=0.01, most=256, default=DEFAULT_CORES, unit="cores")
+        ),
+        memory_mb=fields.whole("memory_mb", least=16, most=4_194_304, default=DEFAULT_MEMORY_MB, unit="MB"),
+        disk_mb=fields.whole("disk_mb", least=0, most=1_000_000_000, default=0, unit="MB"),
+        gpu_count=fields.whole("gpus", least=0, most=64, default=0, unit="GPUs"),
+        strategy=RoutingStrategy(
+            fields.choice("strategy", list(RoutingStrategy), RoutingStrategy.LEAST_LOADED)
+        ),
+        region=fields.text("region", most=60),
+        region_required=_region_required(fields),
+        labels=_labels(fields),
+        onion_required=fields.flag("onion_required"),
+        priority=fields.whole("priority", least=1, most=10, default=DEFAULT_PRIORITY),
+        max_attempts=fields.whole(
+            "max_attempts", least=1, most=10, default=DEFAULT_MAX_ATTEMPTS, unit="attempts"
+        ),
+    )
+    if fields.errors:
+        raise SpecError(_worth_saying(fields.errors))
+    return spec
+
+
+def _worth_saying(errors: Sequence[FieldError]) -> list[FieldError]:
+    """Where the driver is unknown, what belongs to a driver cannot be judged."""
+    if all(error.field != "driver" for error in errors):
+        return list(errors)
+    dependent = {*CONTENT_OF.values(), "args", "network"}
+    return [error for error in errors if error.field.partition("[")[0] not in dependent]
+
+
+def _check_what_runs(fields: Fields, driver: Driver, *, needed: bool) -> None:
+    """Each driver runs one kind of thing: that must be given, the others must not."""
+    own = CONTENT_OF[driver]
+    if needed and not fields.has(own):
+        fields.refuse(own, f"is missing; the driver {driver} needs {_WHAT[own]}.")
+    for other, field in CONTENT_OF.items():
+        if field != own and fields.has(field) and not (field == "argv" and driver in TAKES_ARGV):
+            fields.refuse(field, f"is for the driver {other}; this task's driver is {driver}.")
+
+
+_WHAT = {
+    "source": "the text of a script",
+    "module": "a WebAssembly module in base64",
+    "argv": "the command and its arguments as a list",
+    "image": "the name of an image",
+}
+
+
+def _payload(fields: Fields, driver: Driver) -> bytes | None:
+    if driver is Driver.PYTHON and fields.has("source"):
+        return fields.content("source", most=MAX_SOURCE_BYTES)
+    if driver is Driver.WASM and fields.has("module"):
+        return _module(fields)
+    return None
+
+
+def _module(fields: Fields) -> bytes | None:
+    # Base64 is a third longer; the limit is checked on the text first, so that nothing huge is decoded.
+    given = fields.content("module", most=MAX_MODULE_BYTES * 4 // 3 + 4)
+    if given is None or len(given) > MAX_MODULE_BYTES * 4 // 3 + 4:
+        return None
+    if given.startswith(b"\0asm"):
+        module = given
+    else:
+        try:
+            module = base64.b64decode(b"".join(given.split()), validate=True)
+        except binascii.Error:
+            fields.refuse("module", "must be a WebAssembly module, as a file or in base64.")
+            return None
+    before = len(fields.errors)
+    fields.limit("module", len(module), MAX_MODULE_BYTES)
+    if len(fields.errors) == before and (problem := module_problem(module)):
+        fields.refuse("module", problem)
+    return module
+
+
+def module_problem(module: bytes) -> str:
+    """What keeps these bytes from being a core WebAssembly module, as a sentence; empty if nothing."""
+    if not module.startswith(b"\0asm"):
+        start = module[:4].hex(" ") or "nothing"
+        return f"must start with the bytes 00 61 73 6d of a WebAssembly module, starts with {start}."
+    if module[4:8] == b"\x0d\0\1\0":
+        return "is a WebAssembly component; build it as a core module for WASI preview 1 instead."
+    try:
+        wasmtime.Module.validate(_engine(), module)
+    except wasmtime.WasmtimeError as error:
+        reason = str(error).replace("\n", " ").strip().rstrip(".")
+        return f"is truncated or not valid WebAssembly: {reason[:300]}."
+    return ""
+
+
+@cache
+def _engine() -> wasmtime.Engine:
+    return wasmtime.Engine()
+
+
+def _args(fields: Fields, driver: Driver) -> tuple[str, ...]:
+    if driver in TAKES_ARGS:
+        return fields.words("args", most=MAX_ARGS, most_bytes=MAX_ARGS_BYTES)
+    if fields.words("args", most=MAX_ARGS, most_bytes=MAX_ARGS_BYTES):
+        fields.refuse("args", f"is for scripts and modules; the driver {driver} takes argv.")
+    argv = fields.words("argv", most=MAX_ARGS, most_bytes=MAX_ARGS_BYTES)
+    if argv and not argv[0].strip():
+        fields.refuse("argv[0]", "must name the program to run.")
+    return argv
+
+
+def _network(fields: Fields, driver: Driver) -> bool:
+    wished = fields.flag("network")
+    if wished and driver not in TAKES_ARGV:
+        fields.refuse("network", f"must be false for the driver {driver}, whose programs have no sockets.")
+    return wished
+
+
+def _region_required(fields: Fields) -> bool:
+    required = fields.flag("region_required")
+    if required and not fields.has("region"):
+        fields.refuse("region", "is missing; name it, or leave region_required out.")
+    return required
+
+
+def _labels(fields: Fields) -> dict[str, str]:
+    labels = fields.pairs(
+        "labels",
+        most=32,
+        most_bytes=8 * KIB,
+        name=LABEL_NAME,
+        rule="names are letters, digits and . _ / -, and have at most 100 characters",
+    )
+    for name, value in labels.items():
+        if len(value) > 200:
+            fields.refuse(f"labels.{name}", f"must be at most 200 characters, was {len(value)}.")
+    return labels
+
+
+def submit(user: AnyUser, spec: TaskSpec) -> Task:
+    """Store a task for ``user`` and wake the placer. Raises Refusal for less than a submitter."""
+    return submit_many(user, [spec])[0]
+
+
+def submit_many(user: AnyUser, specs: Sequence[TaskSpec]) -> list[Task]:
+    """Store some hundred tasks at most in one transaction: all of them or none."""
+    require(user, Role.SUBMITTER)
+    assert isinstance(user, User)
+    with transaction.atomic():
+        contents = {content for spec in specs for content in (spec.payload, spec.stdin) if content}
+        blobs = store_blobs(contents)
+        tasks = Task.objects.bulk_create([_row(user, spec, blobs) for spec in specs])
+        _record(user, tasks)
+        wake("placer")
+        live.changed("tasks", "fleet")
+    return tasks
+
+
+def _row(user: User, spec: TaskSpec, blobs: Mapping[bytes, Blob]) -> Task:
+    now = timezone.now()
+    plain = {name: value for name, value in vars(spec).items() if name not in ("payload", "stdin", "args")}
+    return Task(
+        owner=user,
+        payload=blobs.get(spec.payload or b""),
+        stdin=blobs.get(spec.stdin or b""),
+        args=list(spec.args),
+        created_at=now,
+        changed_at=now,
+        **plain,
+    )
+
+
+def _record(user: User, tasks: Sequence[Task]) -> None:
+    if len(tasks) == 1:
+        task = tasks[0]
+        after = {"driver": task.driver, "strategy": task.strategy, "region": task.region}
+        sentence = f"{user} handed in {shown(task.name)}"
+        audit.record("task.submitted", sentence, actor=user, subject=task, after=after)
+    elif tasks:
+        sentence = f"{user} handed in {len(tasks)} tasks, {shown(tasks[0].name)} the first"
+        after = {"first": tasks[0].id, "last": tasks[-1].id}
+        audit.record("task.submitted", sentence, actor=user, subject=tasks[0], after=after)
