@@ -1,0 +1,33 @@
+"""The panel's own processes, as they would be started by hand."""
+
+from __future__ import annotations
+
+import sys
+
+from fogpanel.supervisor.child import Program
+
+PYTHON = (sys.executable, "-P", "-m")
+CELERY = (*PYTHON, "celery", "-A", "fogpanel")
+
+
+def web_server(listener: int) -> Program:
+    """Daphne on a listening socket that it is lent; agents' sockets stay open as long as they like."""
+    argv = [
+        *(*PYTHON, "daphne", "--fd", str(listener), "-v", "0", "--no-server-name"),
+        *("--websocket_timeout", "-1", "--application-close-timeout", "2"),
+        "fogpanel.asgi:application",
+    ]
+    return Program(name="web", argv=tuple(argv), pass_fds=(listener,))
+
+
+def worker() -> Program:
+    """A pool of threads: jobs wait for the database, and there is no process below to be left behind."""
+    argv = [
+        *(*CELERY, "worker", "--queues", "clock,work", "--pool", "threads", "--concurrency", "4"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),
+    ]
+    return Program(name="worker", argv=tuple(argv))
+
+
+def beat() -> Program:
+    return Program(name="beat", argv=(*CELERY, "beat", "--pidfile", "", "--loglevel", "WARNING"))
