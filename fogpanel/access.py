@@ -32,6 +32,7 @@ class Role(StrEnum):
 
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
+_KEPT = "_panel_role"  # set through the lazy object that `request.user` is, so it lands on the user
 
 
 class Refusal(PermissionDenied):
@@ -44,10 +45,9 @@ def role_of(user: AnyUser) -> Role | None:
     Staff and superusers are admins. The answer is kept with the user object, which lives as long as
     one request; `limit` may have lowered it there.
     """
-    kept: dict[str, Any] = user.__dict__
-    if "panel_role" not in kept:
-        kept["panel_role"] = _stored_role(user)
-    role: Role | None = kept["panel_role"]
+    if not hasattr(user, _KEPT):
+        setattr(user, _KEPT, _stored_role(user))
+    role: Role | None = getattr(user, _KEPT)
     return role
 
 
@@ -64,7 +64,7 @@ def limit(user: User, at_most: Role) -> None:
     """Let this user object act as ``at_most`` that role from here on (an API token with few scopes)."""
     role = role_of(user)
     if role is not None and role.includes(at_most):
-        user.__dict__["panel_role"] = at_most
+        setattr(user, _KEPT, at_most)
 
 
 def allows(user: AnyUser, role: Role) -> bool:
@@ -120,11 +120,3 @@ def create_groups(**_: Any) -> None:
     """After each migrate: the groups exist, so that roles can be given on the admin site."""
     for role in Role:
         Group.objects.get_or_create(name=role.value)
-
-
-def give_role(user: User, role: Role | None) -> None:
-    """Make ``role`` the user's one role; None takes every role away."""
-    user.groups.remove(*Group.objects.filter(name__in=list(Role)))
-    if role is not None:
-        user.groups.add(Group.objects.get(name=role.value))
-    user.__dict__.pop("panel_role", None)

@@ -1,0 +1,115 @@
+"""Errors of the API as `application/problem+json` (RFC 9457), each with a sentence a user can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+CONTENT_TYPE = "application/problem+json"
+MIB = 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+class Problem(Exception):
+    """An answer that is an error. ``code`` is for programs, ``detail`` for people."""
+
+    def __init__(self, status: int, code: str, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.errors = status, code, detail, errors
+
+
+def answer(problem: Problem) -> HttpResponse:
+    body: dict[str, Any] = {
+        "type": f"urn:fogpanel:problem:{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+    }
+    if problem.errors:
+        body["errors"] = list(problem.errors)
+    response = JsonResponse(body, status=problem.status, content_type=CONTENT_TYPE)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = 'Bearer realm="Fogpanel"'
+    return response
+
+
+def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
+    """422 out of (field, sentence) pairs; the sentences together are the detail."""
+    detail = " ".join(sentence for _, sentence in errors)
+    listed = [{"field": field, "message": sentence} for field, sentence in errors]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, listed)
+
+
+def not_found(what: str) -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "not-found", f"There is no {what}.")
+
+
+UNAUTHENTICATED = Problem(
+    HTTPStatus.UNAUTHORIZED,
+    "not-signed-in",
+    "Sign in, or send a valid API token as “Authorization: Bearer …”; it may be wrong, expired or revoked.",
+)
+
+
+def install(api: NinjaAPI) -> None:
+    """Answer everything that can go wrong in an API view as a problem."""
+    api.add_exception_handler(Problem, lambda request, error: answer(error))
+    api.add_exception_handler(AuthenticationError, lambda request, error: answer(UNAUTHENTICATED))
+    api.add_exception_handler(PermissionDenied, _refused)
+    api.add_exception_handler(ValidationError, _invalid)
+    api.add_exception_handler(RequestDataTooBig, _too_big)
+    api.add_exception_handler(Http404, _missing)
+    api.add_exception_handler(HttpError, _http_error)
+    api.add_exception_handler(Exception, _broken)
+
+
+def _refused(request: HttpRequest, error: Exception) -> HttpResponse:
+    return answer(Problem(HTTPStatus.FORBIDDEN, "role-missing", str(error)))
+
+
+def _invalid(request: HttpRequest, error: ValidationError | type[ValidationError]) -> HttpResponse:
+    assert isinstance(error, ValidationError)
+    return answer(invalid([_sentence(one) for one in error.errors]))
+
+
+def _sentence(error: Mapping[str, Any]) -> tuple[str, str]:
+    """What pydantic found, as (field, sentence). ``loc`` starts with where it was (body, query, …)."""
+    field = ".".join(str(part) for part in error["loc"][1:] if part != "given") or "body"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return field, f"{field}: {text[:1].lower()}{text[1:].rstrip('.')}."
+
+
+def _too_big(request: HttpRequest, error: Exception) -> HttpResponse:
+    most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE / MIB
+    was = int(request.META.get("CONTENT_LENGTH") or 0) / MIB
+    detail = f"body: a request holds at most {most:g} MiB, this one {was:.1f} MiB."
+    return answer(Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail))
+
+
+def _missing(request: HttpRequest, error: Exception) -> HttpResponse:
+    said = error.args[0] if error.args and isinstance(error.args[0], str) else ""
+    return answer(Problem(HTTPStatus.NOT_FOUND, "not-found", said or f"There is nothing at {request.path}."))
+
+
+def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> HttpResponse:
+    assert isinstance(error, HttpError)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return answer(Problem(HTTPStatus.BAD_REQUEST, "not-json", "body: must be one JSON object."))
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    return answer(Problem(error.status_code, code, str(error)))
+
+
+def _broken(request: HttpRequest, error: Exception) -> HttpResponse:
+    log.error("An API view failed", path=request.path, method=request.method, exc_info=error)
+    detail = "The panel could not do this; the reason is in its log. Nothing was half done: try again."
+    return answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "broken", detail))
