@@ -1,0 +1,122 @@
+"""What can happen to an agent. `fogagent.state` turns these into instructions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from fogagent.drivers.base import Result
+from fogagent.messages import Facts, FromPanel, Piece, Problem, Welcome
+
+
+class Moment(NamedTuple):
+    """Now, twice: ``at`` for people (seconds since the epoch), ``tick`` for waiting (never jumps)."""
+
+    at: float
+    tick: float
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The process is up, its spool is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Both ends have proved who they are."""
+
+    welcome: Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection ended, or could not be made."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The panel would not let us in."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Imposter:
+    """Whoever answers at the panel's address cannot prove to be the panel we joined."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One frame from the panel."""
+
+    messages: list[FromPanel]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    attempt: int
+    piece: Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    attempt: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class BlobReady:
+    """The blob is in the cache, whole and with the right hash."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobWanted:
+    """The blob is not in the cache; chunks from ``index`` on are missing."""
+
+    sha256: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFailed:
+    sha256: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class FactsChanged:
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The time that `AgentState.wake_at` named has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    sentence: str
+
+
+Event: TypeAlias = (
+    Began
+    | Connected
+    | Disconnected
+    | Refused
+    | Imposter
+    | Received
+    | Output
+    | Ended
+    | BlobReady
+    | BlobWanted
+    | BlobFailed
+    | FactsChanged
+    | Ticked
+    | StopAsked
+)

@@ -1,0 +1,128 @@
+"""What the state machine wants done. `fogagent.shell` does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+from fogagent.messages import Blob, Chunk, Finished, FromAgent, Log, Run, Started
+
+Report: TypeAlias = Started | Log | Finished
+
+
+class ExitCode(IntEnum):
+    """How the agent's process ends. 2 is left to wrong usage, as argparse has it."""
+
+    STOPPED = 0
+    FAILED = 1
+    REFUSED = 3  # the panel does not want this node
+    IMPOSTER = 4  # the panel could not prove to be the one we joined
+    LOCKED = 5  # another agent uses the same state folder
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send on the present connection; it is worth nothing on a later one."""
+
+    message: FromAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Put the report in the spool and, once it is safe there, send it after all before it."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Send everything in the spool again, oldest first, before any newer report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    seqs: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Measure the machine and send a heartbeat."""
+
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Run it; its payloads are inline or in the cache. `Output` and one `Ended` follow."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    attempt: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Obtain:
+    """Look for the blob in the cache; `BlobReady` or `BlobWanted` follows."""
+
+    blob: Blob
+
+
+@dataclass(frozen=True, slots=True)
+class KeepChunk:
+    """The next chunk of a blob; after the last one `BlobReady` or `BlobFailed` follows."""
+
+    chunk: Chunk
+    size: int  # of the whole blob
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectAfter:
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Regard the connection as dead when the panel has not answered for this long."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Drop the present connection, if there is one. No `Disconnected` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Tell the person who reads the log."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    code: ExitCode
+
+
+Instruction: TypeAlias = (
+    Send
+    | Keep
+    | Replay
+    | Forget
+    | Beat
+    | StartJob
+    | CancelJob
+    | Obtain
+    | KeepChunk
+    | ConnectAfter
+    | KeepAlive
+    | Close
+    | Say
+    | Exit
+)

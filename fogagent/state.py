@@ -1,0 +1,498 @@
+"""What the agent knows and decides: events in, instructions out. It knows no network and no clock.
+
+The rules it keeps:
+
+- An order that was seen is acknowledged again and never carried out again.
+- Running work is never stopped because the connection is gone.
+- Every attempt taken on ends with exactly one `Finished`, which stays in the spool until the panel
+  has stored it, through any number of connections and restarts.
+- On every connect the panel hears, in this order: the facts, which attempts are held here, and all
+  reports that it has not acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from random import Random
+from typing import Any, NamedTuple
+
+from fogagent.backoff import Backoff
+from fogagent.downloads import MAX_STALLS, Download, Downloads
+from fogagent.drivers.base import Result
+from fogagent.events import (
+    Began,
+    BlobFailed,
+    BlobReady,
+    BlobWanted,
+    Connected,
+    Disconnected,
+    Ended,
+    Event,
+    FactsChanged,
+    Imposter,
+    Moment,
+    Output,
+    Received,
+    Refused,
+    StopAsked,
+    Ticked,
+)
+from fogagent.instructions import (
+    Beat,
+    CancelJob,
+    Close,
+    ConnectAfter,
+    Exit,
+    ExitCode,
+    Forget,
+    Instruction,
+    Keep,
+    KeepAlive,
+    KeepChunk,
+    Obtain,
+    Replay,
+    Say,
+    Send,
+    StartJob,
+)
+from fogagent.messages import (
+    MAX_MODULE_BYTES,
+    MAX_STDIN_BYTES,
+    Ack,
+    Acknowledge,
+    Blob,
+    Cancel,
+    Challenge,
+    Chunk,
+    Configure,
+    Facts,
+    Finished,
+    Goodbye,
+    Holding,
+    Log,
+    Outcome,
+    Problem,
+    Run,
+    Started,
+    Watch,
+    Welcome,
+)
+from fogagent.output import REPORT_BYTES, OutputBuffer
+
+REPORT_EVERY_S = 0.15
+"""How long output is gathered, and how long a job must run to be worth a `Started`."""
+REFUSED_RETRY_S = 30.0
+"""Between knocks on the door of a panel that wants us to wait."""
+MAX_HOLDING = 10_000
+REMEMBERED_ATTEMPTS = 100_000
+"""Ended attempts kept in mind, so that a late repetition of their orders is not carried out."""
+MAX_SENTENCE = 2000
+
+INTERRUPTED = "The agent was restarted while this attempt was running."
+CANCELLED_BEFORE = "Cancelled before this node had started it."
+CANCELLED_HERE = "Cancelled."
+
+
+class Kept(NamedTuple):
+    """A report found in the spool when the agent starts."""
+
+    seq: int
+    attempt: int
+    final: bool  # it is the attempt's Finished
+
+
+@dataclass(slots=True)
+class Work:
+    """An attempt taken on and not ended: waiting for blobs, or running."""
+
+    run: Run
+    since: float
+    missing: set[str] = field(default_factory=set)
+    announced: bool = False
+    output: OutputBuffer = field(default_factory=OutputBuffer)
+
+
+class Memory:
+    """The last attempts that ended, oldest forgotten first."""
+
+    def __init__(self, attempts: Iterable[int] = ()) -> None:
+        self._attempts = dict.fromkeys(attempts)
+
+    def __contains__(self, attempt: int) -> bool:
+        return attempt in self._attempts
+
+    def add(self, attempt: int) -> None:
+        self._attempts[attempt] = None
+        if len(self._attempts) > REMEMBERED_ATTEMPTS:
+            del self._attempts[next(iter(self._attempts))]
+
+
+class AgentState:
+    """One agent. `handle` takes what happened and says what to do; `wake_at` when to tick next."""
+
+    def __init__(self, *, facts: Facts, first_seq: int, kept: Iterable[Kept], rng: Random) -> None:
+        self.connected = False
+        self.name = ""
+        self._facts = facts
+        self._seq = first_seq
+        kept = list(kept)
+        self._unacked = {report.seq: report.attempt for report in kept}
+        finished = {report.attempt for report in kept if report.final}
+        self._interrupted = sorted(set(self._unacked.values()) - finished)
+        self._ended = Memory(finished)
+        self._work: dict[int, Work] = {}
+        self._downloads = Downloads()
+        self._rng = rng
+        self._backoff = Backoff(rng)
+        self._connected_at = 0.0
+        self._stopping = False
+        self._waits_for_approval = False
+        self._heartbeat_s = 30.0
+        self._beat_at: float | None = None
+        self._watch_every_s = 0.0
+        self._watch_until = 0.0
+        self._report_at: float | None = None
+
+    def handle(self, event: Event, now: Moment) -> list[Instruction]:
+        """What to do about ``event``, in this order."""
+        return list(_EVENTS[type(event)](self, event, now))
+
+    def wake_at(self) -> float | None:
+        """The ``tick`` at which a `Ticked` is due; None while there is nothing to wait for."""
+        stalls = self._downloads.wake_at() if self.connected and self._downloads else None
+        beat = self._beat_at if self.connected else None
+        return min((at for at in (beat, self._report_at, stalls) if at is not None), default=None)
+
+    # --- The connection ----------------------------------------------------------------------------
+
+    def _began(self, event: Began, now: Moment) -> Iterator[Instruction]:
+        for attempt in self._interrupted:
+            yield from self._finish(attempt, Outcome.UNKNOWN, INTERRUPTED, now)
+        yield ConnectAfter(0.0)
+
+    def _on_connected(self, event: Connected, now: Moment) -> Iterator[Instruction]:
+        welcome = event.welcome
+        self.connected, self._connected_at = True, now.tick
+        self._waits_for_approval = False
+        self.name = welcome.name
+        self._watch_until = 0.0
+        yield Say(f"connected as {welcome.name} (node {welcome.node})")
+        yield from self._keep_beat(welcome.heartbeat_s, welcome.timeout_s)
+        yield Send(self._facts)
+        yield Send(Holding(attempts=self._held()))
+        yield Replay()
+        for fetch in self._downloads.reconnected(now.tick):
+            yield Send(fetch)
+        yield Beat(len(self._work))
+        # Agents that all came back at once, after the panel was away, must not beat in step.
+        self._beat_at = now.tick + self._heartbeat_s * self._rng.uniform(0.5, 1.0)
+
+    def _held(self) -> list[int]:
+        # Beyond the limit the oldest reports win: work not named is given to another node, which
+        # costs time but loses nothing, since both results cannot be accepted.
+        return list(dict.fromkeys([*self._work, *self._unacked.values()]))[:MAX_HOLDING]
+
+    def _keep_beat(self, heartbeat_s: float, timeout_s: float) -> Iterator[Instruction]:
+        self._heartbeat_s = max(heartbeat_s, 0.1)
+        yield KeepAlive(max(timeout_s, 0.3))
+
+    def _on_disconnected(self, event: Disconnected, now: Moment) -> Iterator[Instruction]:
+        lasted = now.tick - self._connected_at if self.connected else 0.0
+        self.connected = False
+        if self._stopping:
+            return
+        delay = self._backoff.next_delay(lasted)
+        when = f"trying again in {delay:.1f} s" if delay else "trying again"
+        yield Say(f"not connected: {event.sentence} ({when}; {len(self._work)} running)", warning=True)
+        yield ConnectAfter(delay)
+
+    def _on_refused(self, event: Refused, now: Moment) -> Iterator[Instruction]:
+        self.connected = False
+        problem = event.problem
+        yield Close()
+        if self._stopping:
+            return
+        if not problem.retry:
+            yield Say(f"the panel refused this agent: {problem.sentence}", warning=True)
+            yield Exit(ExitCode.REFUSED)
+        elif problem.code == "waiting-for-approval":
+            if not self._waits_for_approval:
+                self._waits_for_approval = True
+                yield Say(f"{problem.sentence} Asking again every {REFUSED_RETRY_S:g} s.")
+            yield ConnectAfter(REFUSED_RETRY_S * self._rng.uniform(0.9, 1.0))
+        else:
+            delay = max(1.0, self._backoff.next_delay(0.0))
+            yield Say(f"{problem.sentence} Trying again in {delay:.1f} s.", warning=True)
+            yield ConnectAfter(delay)
+
+    def _on_imposter(self, event: Imposter, now: Moment) -> Iterator[Instruction]:
+        self.connected = False
+        yield Close()
+        yield Say(event.sentence, warning=True)
+        yield Exit(ExitCode.IMPOSTER)
+
+    def _stop(self, event: StopAsked, now: Moment) -> Iterator[Instruction]:
+        if self._stopping:
+            return
+        self._stopping = True
+        if self.connected:
+            yield Send(Goodbye(sentence=event.sentence))
+        yield Say(f"stopping: {event.sentence}")
+        yield Exit(ExitCode.STOPPED)
+
+    # --- Frames from the panel ---------------------------------------------------------------------
+
+    def _on_frame(self, event: Received, now: Moment) -> Iterator[Instruction]:
+        orders: list[int] = []
+        for message in event.messages:
+            if isinstance(message, (Run, Cancel, Configure)) and message.order:
+                orders.append(message.order)
+            yield from _MESSAGES[type(message)](self, message, now)
+        # At the end, and once for all: what was just said about them lies in the spool's queue.
+        if orders and self.connected and not self._stopping:
+            yield Send(Acknowledge(orders=orders))
+
+    def _on_run(self, run: Run, now: Moment) -> Iterator[Instruction]:
+        if run.attempt in self._work or run.attempt in self._ended or self._stopping:
+            return
+        complaint = _complaint(run)
+        if complaint:
+            yield from self._finish(run.attempt, Outcome.INVALID, complaint, now)
+            return
+        work = self._work[run.attempt] = Work(run, since=now.tick)
+        for blob in (run.payload, run.stdin):
+            if blob is not None and blob.inline is None and blob.sha256 not in work.missing:
+                work.missing.add(blob.sha256)
+                if self._downloads.want(blob, run.attempt):
+                    yield Obtain(blob)
+        if not work.missing:
+            yield from self._launch(work, now)
+
+    def _launch(self, work: Work, now: Moment) -> Iterator[Instruction]:
+        work.since = now.tick
+        self._report_soon(now)
+        yield StartJob(work.run)
+
+    def _on_cancel(self, cancel: Cancel, now: Moment) -> Iterator[Instruction]:
+        work = self._work.get(cancel.attempt)
+        if work is not None and not work.missing:
+            yield CancelJob(cancel.attempt, cancel.sentence or CANCELLED_HERE)
+        elif work is not None:
+            yield from self._finish(cancel.attempt, Outcome.CANCELLED, cancel.sentence, now)
+        elif cancel.attempt not in self._ended:
+            # Never seen: its Run may come later and must then find it ended; the panel must hear
+            # of an end in any case, or it would wait for one for ever.
+            yield from self._finish(cancel.attempt, Outcome.CANCELLED, CANCELLED_BEFORE, now)
+
+    def _on_configure(self, configure: Configure, now: Moment) -> Iterator[Instruction]:
+        yield from self._keep_beat(configure.heartbeat_s, configure.timeout_s)
+        self._beat_sooner(now)
+
+    def _on_watch(self, watch: Watch, now: Moment) -> Iterator[Instruction]:
+        self._watch_every_s = max(watch.every_s, 0.1)
+        self._watch_until = now.tick + watch.for_s
+        self._beat_sooner(now)
+        yield from ()
+
+    def _beat_sooner(self, now: Moment) -> None:
+        self._beat_at = min(now.tick + self._interval(now), self._beat_at or now.tick)
+
+    def _interval(self, now: Moment) -> float:
+        watched = now.tick < self._watch_until
+        return min(self._watch_every_s, self._heartbeat_s) if watched else self._heartbeat_s
+
+    def _on_ack(self, ack: Ack, now: Moment) -> Iterator[Instruction]:
+        known = [seq for seq in ack.seqs if self._unacked.pop(seq, None) is not None]
+        if known:
+            yield Forget(known)
+
+    def _on_chunk(self, chunk: Chunk, now: Moment) -> Iterator[Instruction]:
+        blob = self._downloads.accept(chunk, now.tick)
+        if blob is not None:
+            yield KeepChunk(chunk, blob.size)
+
+    def _on_problem(self, problem: Problem, now: Moment) -> Iterator[Instruction]:
+        if problem.fatal:
+            yield from self._on_refused(Refused(problem), now)
+        else:
+            yield Say(f"the panel says: {problem.sentence}", warning=True)
+
+    def _out_of_turn(self, message: Welcome | Challenge, now: Moment) -> Iterator[Instruction]:
+        yield Say(f"the panel sent a {type(message).__name__} out of turn; ignored", warning=True)
+
+    # --- Blobs -------------------------------------------------------------------------------------
+
+    def _on_blob_ready(self, event: BlobReady, now: Moment) -> Iterator[Instruction]:
+        for attempt in self._downloads.close(event.sha256):
+            work = self._work[attempt]
+            work.missing.discard(event.sha256)
+            if not work.missing:
+                yield from self._launch(work, now)
+
+    def _on_blob_wanted(self, event: BlobWanted, now: Moment) -> Iterator[Instruction]:
+        fetch = self._downloads.missing_from(event.sha256, event.index, now.tick)
+        if fetch is not None and self.connected:
+            yield Send(fetch)
+
+    def _on_blob_failed(self, event: BlobFailed, now: Moment) -> Iterator[Instruction]:
+        for attempt in self._downloads.close(event.sha256):
+            yield from self._finish(attempt, Outcome.CRASHED, event.sentence, now)
+
+    def _unstall(self, download: Download, now: Moment) -> Iterator[Instruction]:
+        if download.stalls < MAX_STALLS:
+            yield Send(self._downloads.ask_again(download, now.tick))
+            return
+        sentence = f"The payload {download.blob.sha256[:12]}… could not be fetched from the panel."
+        yield from self._on_blob_failed(BlobFailed(download.blob.sha256, sentence), now)
+
+    # --- Jobs and their reports --------------------------------------------------------------------
+
+    def _on_output(self, event: Output, now: Moment) -> Iterator[Instruction]:
+        work = self._work.get(event.attempt)
+        if work is None:
+            return
+        work.output.add(event.piece)
+        self._report_soon(now)
+        if work.output.size >= REPORT_BYTES:
+            yield from self._report_progress(event.attempt, work, now)
+
+    def _report_soon(self, now: Moment) -> None:
+        if self._report_at is None:
+            self._report_at = now.tick + REPORT_EVERY_S
+
+    def _on_tick(self, event: Ticked, now: Moment) -> Iterator[Instruction]:
+        if self._report_at is not None and now.tick >= self._report_at:
+            self._report_at = None
+            for attempt, work in self._work.items():
+                yield from self._report_due(attempt, work, now)
+        if not self.connected:
+            return
+        if self._beat_at is not None and now.tick >= self._beat_at:
+            self._beat_at = now.tick + self._interval(now)
+            yield Beat(len(self._work))
+        for download in self._downloads.stalled(now.tick):
+            yield from self._unstall(download, now)
+
+    def _report_due(self, attempt: int, work: Work, now: Moment) -> Iterator[Instruction]:
+        if work.missing:
+            return
+        if now.tick - work.since >= REPORT_EVERY_S or work.announced:
+            yield from self._report_progress(attempt, work, now)
+        else:  # so short so far that its Finished may well say it all
+            self._report_soon(now)
+
+    def _report_progress(self, attempt: int, work: Work, now: Moment) -> Iterator[Instruction]:
+        if not work.announced:
+            work.announced = True
+            started_at = now.at - (now.tick - work.since)
+            yield Keep(Started(seq=self._next(attempt), attempt=attempt, at=started_at))
+        for pieces in work.output.take():
+            yield Keep(Log(seq=self._next(attempt), attempt=attempt, pieces=pieces))
+
+    def _on_ended(self, event: Ended, now: Moment) -> Iterator[Instruction]:
+        work = self._work.get(event.attempt)
+        if work is None or self._stopping:
+            # Stopping kills the workers: what they then report is our doing, not the job's. The
+            # Goodbye has handed the work back.
+            return
+        yield from self._report_end(event.attempt, work, event.result)
+
+    def _report_end(self, attempt: int, work: Work, result: Result) -> Iterator[Instruction]:
+        *earlier, last = work.output.take() or [[]]
+        for pieces in earlier:
+            yield Keep(Log(seq=self._next(attempt), attempt=attempt, pieces=pieces))
+        del self._work[attempt]
+        self._ended.add(attempt)
+        yield Keep(
+            Finished(
+                seq=self._next(attempt),
+                attempt=attempt,
+                at=result.finished_at,
+                outcome=result.outcome,
+                started_at=result.started_at,
+                exit_code=result.exit_code,
+                sentence=result.sentence[:MAX_SENTENCE],
+                usage=result.usage,
+                pieces=last,
+                truncated=result.truncated,
+            )
+        )
+
+    def _finish(self, attempt: int, outcome: Outcome, sentence: str, now: Moment) -> Iterator[Instruction]:
+        """End an attempt that did not run, or of which nothing more is known."""
+        self._work.pop(attempt, None)
+        self._downloads.abandon(attempt)
+        self._ended.add(attempt)
+        yield Keep(
+            Finished(
+                seq=self._next(attempt),
+                attempt=attempt,
+                at=now.at,
+                outcome=outcome,
+                sentence=(sentence or CANCELLED_HERE)[:MAX_SENTENCE],
+            )
+        )
+
+    def _next(self, attempt: int) -> int:
+        """The number of the attempt's next report, which counts as unacknowledged from now on."""
+        seq = self._seq
+        self._seq += 1
+        self._unacked[seq] = attempt
+        return seq
+
+    def _on_facts(self, event: FactsChanged, now: Moment) -> Iterator[Instruction]:
+        self._facts = event.facts
+        if self.connected:
+            yield Send(event.facts)
+
+
+def _complaint(run: Run) -> str:
+    """Why the order cannot be right, or nothing."""
+    for what, blob, most in (
+        ("payload", run.payload, MAX_MODULE_BYTES),
+        ("stdin", run.stdin, MAX_STDIN_BYTES),
+    ):
+        if blob is None:
+            continue
+        if blob.size > most:
+            return f"{what}: must have at most {most} bytes, has {blob.size}."
+        if blob.inline is not None and not _fits(blob, blob.inline):
+            return f"{what}: its content does not fit its hash {blob.sha256[:12]}…"
+    return ""
+
+
+def _fits(blob: Blob, content: bytes) -> bool:
+    # A wrong hash would poison the cache of compiled modules, which is keyed by it.
+    return len(content) == blob.size and sha256(content).hexdigest() == blob.sha256
+
+
+_EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] = {
+    Began: AgentState._began,
+    Connected: AgentState._on_connected,
+    Disconnected: AgentState._on_disconnected,
+    Refused: AgentState._on_refused,
+    Imposter: AgentState._on_imposter,
+    Received: AgentState._on_frame,
+    Output: AgentState._on_output,
+    Ended: AgentState._on_ended,
+    BlobReady: AgentState._on_blob_ready,
+    BlobWanted: AgentState._on_blob_wanted,
+    BlobFailed: AgentState._on_blob_failed,
+    FactsChanged: AgentState._on_facts,
+    Ticked: AgentState._on_tick,
+    StopAsked: AgentState._stop,
+}
+
+_MESSAGES: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] = {
+    Run: AgentState._on_run,
+    Cancel: AgentState._on_cancel,
+    Configure: AgentState._on_configure,
+    Ack: AgentState._on_ack,
+    Chunk: AgentState._on_chunk,
+    Watch: AgentState._on_watch,
+    Problem: AgentState._on_problem,
+    Welcome: AgentState._out_of_turn,
+    Challenge: AgentState._out_of_turn,
+}
