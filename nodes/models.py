@@ -45,7 +45,8 @@ class Node(models.Model):
     """One machine: who it is, what it offers, what is free of that, and when it was last heard.
 
     Its status is not stored but derived from these facts (`nodes.status`). ``free_*`` is what no open
-    attempt has reserved; it changes only by conditional updates (`tasks.commit`, `tasks.results`).
+    attempt has reserved; it changes only by conditional updates (`tasks.commit`, `tasks.results`). It
+    is negative while an owner has shrunk the share below what is reserved already.
     Every write sets ``changed_at``, by which each process keeps its view of the fleet up to date.
     """
 
@@ -108,6 +109,9 @@ class Node(models.Model):
     connected_at = models.DateTimeField(null=True, blank=True)
     disconnected_at = models.DateTimeField(null=True, blank=True)
     last_contact_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(
+        null=True, blank=True, db_index=True, help_text="Offline unless heard before then"
+    )
     heartbeat_s = models.FloatField(default=30)
     timeout_s = models.FloatField(default=90)
     said_goodbye = models.BooleanField(default=False)
@@ -124,14 +128,6 @@ class Node(models.Model):
 
     class Meta:
         ordering = ["name"]
-        constraints = [
-            models.CheckConstraint(
-                condition=models.Q(
-                    free_cpu_millis__gte=0, free_memory_mb__gte=0, free_disk_mb__gte=0, free_gpu_count__gte=0
-                ),
-                name="node_never_oversubscribed",
-            )
-        ]
 
     def __str__(self) -> str:
         return self.name

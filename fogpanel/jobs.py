@@ -1,0 +1,97 @@
+"""Periodic jobs: sweeps over rows that are safe to run twice, to lose, and to run late.
+
+Single flight is a row: whoever moves ``JobState.due_at`` on has the run, so two beats, or a beat and a
+late message, do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from celery import shared_task
+from django.db.models import Case, F, Value, When
+from django.utils import timezone
+
+from fogpanel.models import JobState
+
+log = structlog.get_logger(__name__)
+
+GAP_INTERVALS = 3
+"""A job that did not start for this many intervals was away, and says so to its next run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job. ``since``: when the present unbroken series of runs began."""
+
+    now: datetime
+    since: datetime
+    previous: datetime | None
+
+    @property
+    def was_away(self) -> bool:
+        """Whether runs are missing before this one (or it is the first ever)."""
+        return self.since == self.now
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    every_s: float
+    queue: str
+
+
+registry: dict[str, Job] = {}
+
+
+def job(*, every_s: float, queue: str = "clock") -> Callable[[Callable[[Run], None]], Any]:
+    """Make ``function(run)`` a periodic job, run at most once every ``every_s`` seconds by anyone."""
+
+    def register(function: Callable[[Run], None]) -> Any:
+        name = f"{function.__module__}.{function.__name__}"
+        registry[name] = Job(name, every_s, queue)
+
+        @shared_task(name=name)
+        def attempt() -> None:
+            run_if_due(name, every_s, function, timezone.now())
+
+        return attempt
+
+    return register
+
+
+def run_if_due(name: str, every_s: float, function: Callable[[Run], None], now: datetime) -> bool:
+    """Run ``function`` if the job is due and nobody else took the run; whether it ran."""
+    run = claim(name, every_s, now)
+    if run is None:
+        return False
+    error = ""
+    try:
+        function(run)
+    except Exception as caught:
+        error = f"{type(caught).__name__}: {caught}"
+        log.exception("A job failed; it runs again when it is next due", job=name)
+    JobState.objects.filter(name=name).update(finished_at=timezone.now(), error=error)
+    return True
+
+
+def claim(name: str, every_s: float, now: datetime) -> Run | None:
+    """Take the run that is due, if one is: one row updated means that it is ours."""
+    JobState.objects.get_or_create(name=name, defaults={"due_at": now})
+    previous = JobState.objects.values_list("started_at", flat=True).get(name=name)
+    # A little early is in time: beat's ticks and ours are not the same clock.
+    due = JobState.objects.filter(name=name, due_at__lte=now + timedelta(seconds=every_s / 10))
+    broken = now - timedelta(seconds=GAP_INTERVALS * every_s + 1)
+    mine = due.update(
+        due_at=now + timedelta(seconds=every_s),
+        started_at=now,
+        since=Case(When(started_at__gt=broken, then=F("since")), default=Value(now)),
+    )
+    if not mine:
+        return None
+    state = JobState.objects.get(name=name)
+    return Run(now=now, since=state.since or now, previous=previous)

@@ -1,0 +1,59 @@
+"""Since when the panel has been able to hear its agents.
+
+Silence counts against a node only while somebody listened. Every ASGI process writes the one row; a
+gap in the writing (all of them were away, or the machine slept) starts a new ``since``.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+from django.db.models import Case, F, Value, When
+from django.utils import timezone
+
+from fogpanel.models import PanelPresence
+
+log = structlog.get_logger(__name__)
+
+WRITE_S = min(2.0, settings.HEARTBEAT_TIMEOUT_S / 10)
+STALE_S = 3 * WRITE_S
+
+
+def note_presence(now: datetime) -> None:
+    """Say that a process of the panel hears agents now."""
+    stale = now - timedelta(seconds=STALE_S)
+    listening = PanelPresence.objects.filter(id=1).update(
+        since=Case(When(seen_at__lt=stale, then=Value(now)), default=F("since")), seen_at=now
+    )
+    if not listening:
+        PanelPresence.objects.get_or_create(id=1, defaults={"since": now, "seen_at": now})
+
+
+def listening_since(now: datetime) -> datetime | None:
+    """When the present spell of listening began; None if nobody listens at the moment."""
+    presence = PanelPresence.objects.filter(id=1).first()
+    if presence is None or presence.seen_at < now - timedelta(seconds=STALE_S):
+        return None
+    return presence.since
+
+
+class PresenceWriter(threading.Thread):
+    def __init__(self) -> None:
+        super().__init__(name="presence", daemon=True)
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                note_presence(timezone.now())
+            except DatabaseError as error:
+                log.warning("The database does not answer", error=str(error))
+                close_old_connections()
+            self._stopped.wait(WRITE_S)
+
+    def stop(self) -> None:
+        self._stopped.set()
