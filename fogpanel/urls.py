@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.contrib.auth.views import LogoutView
+from django.urls import include, path
 from django.urls.resolvers import URLPattern, URLResolver
 
-urlpatterns: list[URLPattern | URLResolver] = [path("admin/", admin.site.urls)]
+from fogpanel import views
+
+handler400 = views.bad_request
+handler403 = views.not_allowed
+handler404 = views.not_found
+handler500 = views.broken
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("services.urls")),
+    path("sign-in", views.sign_in, name="sign-in"),
+    path("sign-out", LogoutView.as_view(), name="sign-out"),
+    path("events", views.events, name="events"),
+    path("admin/", admin.site.urls),
+]

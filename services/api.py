@@ -1,0 +1,132 @@
+"""The API of services, and the fleet as counts and totals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Sum
+from django.utils import timezone
+from ninja import Router, Schema
+
+from fogpanel.access import Role, require
+from fogpanel.api_auth import SignedInRequest
+from nodes.status import with_status
+from services import cards
+from services.fleet import COUNTED_TO, fleet_nodes, user_tasks
+from tasks.states import TaskState
+
+router = Router(tags=["services"])
+
+
+class FigureOut(Schema):
+    label: str
+    value: float | None
+    unit: str = ""
+
+
+class ServiceOut(Schema):
+    """``state`` is of `services.models.State`, or unknown before the first probe."""
+
+    slug: str
+    title: str
+    category: str
+    line: str
+    state: str
+    sentence: str
+    figures: list[FigureOut]
+    probed_at: datetime | None
+
+
+class Services(Schema):
+    items: list[ServiceOut]
+
+
+class Amount(Schema):
+    cpu_millis: int
+    memory_mb: int
+    disk_mb: int
+    gpus: int
+
+
+class Topology(Schema):
+    """``queued`` and ``running`` count to 1001 and stop there."""
+
+    taken_at: datetime
+    nodes_total: int
+    by_status: dict[str, int]
+    by_type: dict[str, int]
+    by_region: dict[str, int]
+    total: Amount
+    free: Amount
+    queued: int
+    running: int
+
+
+@router.get("/services", response=Services)
+def list_services(request: SignedInRequest) -> Services:
+    """What the last probe of each service measured."""
+    require(request.user, Role.VIEWER)
+    return Services(items=[_service_out(card) for card in cards.cards(timezone.now())])
+
+
+def _service_out(card: cards.Card) -> ServiceOut:
+    service = card.service
+    return ServiceOut(
+        slug=service.slug,
+        title=service.title,
+        category=service.category,
+        line=service.line,
+        state=card.state,
+        sentence=card.sentence,
+        figures=[FigureOut(**figure) for figure in card.figures],
+        probed_at=card.probed_at,
+    )
+
+
+@router.get("/topology", response=Topology)
+def get_topology(request: SignedInRequest) -> Topology:
+    """The fleet at this moment."""
+    require(request.user, Role.VIEWER)
+    now = timezone.now()
+    rows = list(
+        with_status(fleet_nodes(), now)
+        .order_by()
+        .values("status", "node_type", "region")
+        .annotate(nodes=Count("id"), **SUMS)
+    )
+    return Topology(
+        taken_at=now,
+        nodes_total=sum(row["nodes"] for row in rows),
+        by_status=_counted(rows, "status"),
+        by_type=_counted(rows, "node_type"),
+        by_region=_counted(rows, "region"),
+        total=_amount(rows, "total"),
+        free=_amount(rows, "free"),
+        queued=_in_state(TaskState.QUEUED),
+        running=_in_state(TaskState.ASSIGNED) + _in_state(TaskState.RUNNING),
+    )
+
+
+AMOUNTS = {"cpu_millis": "cpu_millis", "memory_mb": "memory_mb", "disk_mb": "disk_mb", "gpus": "gpu_count"}
+# Prefixed, since an annotation may not have the name of a column.
+SUMS = {f"total_of_{name}": Sum(column) for name, column in AMOUNTS.items()} | {
+    f"free_of_{name}": Sum(f"free_{column}") for name, column in AMOUNTS.items()
+}
+
+
+def _counted(rows: Iterable[dict[str, Any]], name: str) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts[row[name]] += row["nodes"]
+    return dict(counts)
+
+
+def _amount(rows: Iterable[dict[str, Any]], kind: str) -> Amount:
+    return Amount(**{name: sum(row[f"{kind}_of_{name}"] for row in rows) for name in AMOUNTS})
+
+
+def _in_state(state: TaskState) -> int:
+    return user_tasks().filter(state=state).order_by().values("id")[: COUNTED_TO + 1].count()

@@ -1,0 +1,64 @@
+"""A service as the grid, its page and /health show it: what the last probe measured, and how old that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.catalogue import SERVICES
+from services.models import ServiceSample, ServiceState, State
+from services.record import Service
+
+BEATS = 48
+STALE_INTERVALS = 3
+STALE_SLACK_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    service: Service
+    state: str  # of `State`, or "unknown" before the first probe
+    sentence: str
+    figures: list[dict[str, Any]]
+    probed_at: datetime | None
+    samples: list[ServiceSample]  # oldest first
+
+    @property
+    def key_figure(self) -> dict[str, Any] | None:
+        return self.figures[0] if self.figures else None
+
+    @property
+    def states(self) -> list[str]:
+        return [sample.state for sample in self.samples]
+
+    @property
+    def values(self) -> list[float | None]:
+        return [sample.value for sample in self.samples]
+
+    @property
+    def beats_in_words(self) -> str:
+        well = self.states.count(State.OPERATIONAL)
+        return f"{well} of the last {len(self.states)} probes found it operational"
+
+
+def cards(now: datetime) -> list[Card]:
+    rows = ServiceState.objects.in_bulk()
+    return [card(service, rows.get(service.slug), now) for service in SERVICES]
+
+
+def card(service: Service, row: ServiceState | None, now: datetime) -> Card:
+    samples = list(ServiceSample.objects.filter(slug=service.slug).order_by("-at")[:BEATS])[::-1]
+    state, sentence = present_state(service, row, now)
+    figures = row.figures if row else []
+    return Card(service, state, sentence, figures, row.probed_at if row else None, samples)
+
+
+def present_state(service: Service, row: ServiceState | None, now: datetime) -> tuple[str, str]:
+    """What can be said now. A result that nobody renewed for some intervals is no longer true."""
+    if row is None or not row.state or row.probed_at is None:
+        return "unknown", "Not measured yet; the first probe is on its way."
+    stale_after = timedelta(seconds=STALE_INTERVALS * service.probe_every_s + STALE_SLACK_S)
+    if now - row.probed_at > stale_after:
+        return State.DEGRADED, "Its probes have stopped, so this is old news; is the worker running?"
+    return row.state, row.sentence

@@ -1,0 +1,176 @@
+"""The fleet at a glance: few queries, each bounded, so that a million tasks cost no more than a thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, QuerySet, Sum
+
+from coordinator.values import NodeStatus
+from fogpanel.templatetags.fog import tone
+from nodes.models import Node
+from nodes.status import with_status
+from tasks.models import Task
+from tasks.states import TaskState
+
+COUNTED_TO = 1000
+RECENT_S = 60.0
+HOUR_S = 3600.0
+BUCKETS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    at: datetime
+    nodes: dict[str, int]  # status → number
+    cpu_millis: int
+    cpu_reserved_millis: int
+    memory_mb: int
+    memory_reserved_mb: int
+    running: int
+    queued: int
+    oldest_queued_s: float | None
+    finished_per_s: float
+    failed_share: float | None  # of those finished in the last hour; None where there were none
+    running_course: list[float]
+    finished_course: list[float]
+
+    @property
+    def nodes_total(self) -> int:
+        return sum(self.nodes.values())
+
+    @property
+    def nodes_here(self) -> int:
+        return self.nodes_total - self.nodes.get(NodeStatus.OFFLINE, 0)
+
+    @property
+    def node_parts(self) -> list[tuple[str, float]]:
+        return [(tone(status), self.nodes.get(status, 0)) for status in NodeStatus]
+
+    @property
+    def nodes_in_words(self) -> str:
+        well = self.nodes.get(NodeStatus.IDLE, 0) + self.nodes.get(NodeStatus.ACTIVE, 0)
+        rest = (NodeStatus.BUSY, NodeStatus.MAINTENANCE, NodeStatus.OFFLINE)
+        told = [f"{self.nodes[status]:,} {status}" for status in rest if self.nodes.get(status)]
+        return " · ".join([f"{well:,} idle or active", *told])
+
+    @property
+    def cpu_percent(self) -> float:
+        return 100 * self.cpu_reserved_millis / self.cpu_millis if self.cpu_millis else 0.0
+
+    @property
+    def memory_percent(self) -> float:
+        return 100 * self.memory_reserved_mb / self.memory_mb if self.memory_mb else 0.0
+
+    @property
+    def failed_percent(self) -> float | None:
+        return None if self.failed_share is None else 100 * self.failed_share
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When one task ran; ``finished_at`` is None while it does."""
+
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def fleet_nodes() -> QuerySet[Node]:
+    return Node.objects.filter(archived_at=None, approved_at__isnull=False)
+
+
+def user_tasks() -> QuerySet[Task]:
+    return Task.objects.filter(canary=False)
+
+
+def summary(now: datetime) -> Summary:
+    finished = _finished_since(now - timedelta(seconds=RECENT_S))
+    running = _running()
+    covered_s = _covered_s(finished, now)
+    totals = _totals(now)
+    return Summary(
+        at=now,
+        nodes=_by_status(now),
+        cpu_millis=totals["cpu"],
+        cpu_reserved_millis=totals["cpu"] - totals["cpu_free"],
+        memory_mb=totals["memory"],
+        memory_reserved_mb=totals["memory"] - totals["memory_free"],
+        running=len(running),
+        queued=_in_state(TaskState.QUEUED).order_by().values("id")[: COUNTED_TO + 1].count(),
+        oldest_queued_s=_oldest_queued_s(now),
+        finished_per_s=len(finished) / covered_s,
+        failed_share=_failed_share(now),
+        running_course=running_course([*finished, *running], now, covered_s),
+        finished_course=finished_course(finished, now, covered_s),
+    )
+
+
+def running_course(spans: Sequence[Span], now: datetime, covered_s: float) -> list[float]:
+    """How many tasks ran at each of `BUCKETS` moments of the stretch that ends now."""
+    moments = [now - timedelta(seconds=covered_s * i / BUCKETS) for i in reversed(range(BUCKETS))]
+    return [float(sum(_ran_at(span, moment) for span in spans)) for moment in moments]
+
+
+def finished_course(spans: Sequence[Span], now: datetime, covered_s: float) -> list[float]:
+    """How many tasks finished in each of `BUCKETS` equal parts of the stretch that ends now."""
+    course = [0.0] * BUCKETS
+    for span in spans:
+        if span.finished_at is not None:
+            age_s = (now - span.finished_at).total_seconds()
+            course[max(0, BUCKETS - 1 - int(BUCKETS * max(age_s, 0.0) / covered_s))] += 1
+    return course
+
+
+def _ran_at(span: Span, moment: datetime) -> bool:
+    if span.started_at is None or span.started_at > moment:
+        return False
+    return span.finished_at is None or span.finished_at > moment
+
+
+def _covered_s(finished: Sequence[Span], now: datetime) -> float:
+    """The stretch that the newest `COUNTED_TO` finished tasks tell of: a minute, or less when busy."""
+    if len(finished) < COUNTED_TO or finished[-1].finished_at is None:
+        return RECENT_S
+    return max(0.1, (now - finished[-1].finished_at).total_seconds())
+
+
+def _finished_since(moment: datetime) -> list[Span]:
+    newest = user_tasks().filter(finished_at__gte=moment).order_by("-finished_at")
+    return [Span(*times) for times in newest.values_list("started_at", "finished_at")[:COUNTED_TO]]
+
+
+def _running() -> list[Span]:
+    newest = _in_state(TaskState.RUNNING).order_by("-id").values_list("started_at", flat=True)
+    return [Span(started_at, None) for started_at in newest[: COUNTED_TO + 1]]
+
+
+def _in_state(state: TaskState) -> QuerySet[Task]:
+    return user_tasks().filter(state=state)
+
+
+def _oldest_queued_s(now: datetime) -> float | None:
+    oldest = _in_state(TaskState.QUEUED).order_by("id").values_list("created_at", flat=True).first()
+    return None if oldest is None else max(0.0, (now - oldest).total_seconds())
+
+
+def _failed_share(now: datetime) -> float | None:
+    """Among the newest finished of the last hour, at most `COUNTED_TO`."""
+    newest = user_tasks().filter(finished_at__gte=now - timedelta(seconds=HOUR_S)).order_by("-finished_at")
+    states = list(newest.values_list("state", flat=True)[:COUNTED_TO])
+    return states.count(TaskState.FAILED) / len(states) if states else None
+
+
+def _by_status(now: datetime) -> dict[str, int]:
+    counted = with_status(fleet_nodes(), now).order_by().values("status").annotate(number=Count("id"))
+    return {row["status"]: row["number"] for row in counted}
+
+
+def _totals(now: datetime) -> dict[str, int]:
+    """What the nodes that are here offer, and what of that is free."""
+    here = with_status(fleet_nodes(), now).exclude(status=NodeStatus.OFFLINE)
+    sums = here.aggregate(
+        cpu=Sum("cpu_millis"), cpu_free=Sum("free_cpu_millis"), memory=Sum("memory_mb"), memory_free=Sum("free_memory_mb")
+    )
+    return {name: value or 0 for name, value in sums.items()}

@@ -1,0 +1,21 @@
+"""FogCoordinator as a service of the panel."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from services.fog_coordinator.page import page
+from services.fog_coordinator.probe import probe
+from services.record import Service
+
+FOG_COORDINATOR = Service(
+    slug="fog_coordinator",
+    title="Fog coordinator",
+    category="Coordination",
+    icon="locate-fixed",
+    line="Keeps the registry of nodes, routes every task, and moves work away from nodes that fail.",
+    probe_every_s=settings.PROBE_S,
+    probe=probe,
+    template="services/fog_coordinator.html",
+    page=page,
+)

@@ -1,0 +1,73 @@
+"""Probing: each service is measured at its own pace, and the results are kept for some days."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import transaction
+
+from fogpanel import live
+from fogpanel.jobs import Run, job
+from services.catalogue import SERVICES
+from services.fog_coordinator import canary
+from services.models import ServiceSample, ServiceState, State
+from services.record import Probed, Service
+
+TICK_S = 2.0
+IMPATIENT_S = 5.0
+KEPT = timedelta(days=7)
+
+log = structlog.get_logger(__name__)
+
+
+@job(every_s=TICK_S)
+def probe_services(run: Run) -> None:
+    rows = ServiceState.objects.in_bulk()
+    for service in SERVICES:
+        row = rows.get(service.slug)
+        if due(service, row, run.now):
+            found = measure(service, row.probed_at if row else None, run.now)
+            if found is not None:
+                store(service, found, run.now)
+
+
+@job(every_s=60.0)
+def clean_up(run: Run) -> None:
+    canary.clean_up(run.now)
+    ServiceSample.objects.filter(at__lt=run.now - KEPT).delete()
+
+
+def due(service: Service, row: ServiceState | None, now: datetime) -> bool:
+    """A service that is well is probed at its pace; one that is not, sooner: people wait for it."""
+    if row is None or row.probed_at is None:
+        return True
+    patient = row.state == State.OPERATIONAL
+    pace_s = service.probe_every_s if patient else min(IMPATIENT_S, service.probe_every_s)
+    return now - row.probed_at >= timedelta(seconds=pace_s)
+
+
+def measure(service: Service, last_result_at: datetime | None, now: datetime) -> Probed | None:
+    """A probe that breaks says nothing good about its service, and must not stop the others."""
+    try:
+        return service.probe(now, last_result_at)
+    except Exception as error:
+        log.exception("A probe broke", service=service.slug)
+        return Probed(State.DEGRADED, f"Its probe broke: {type(error).__name__}: {error}"[:300])
+
+
+def store(service: Service, found: Probed, now: datetime) -> None:
+    figures = [{"label": f.label, "value": f.value, "unit": f.unit} for f in found.figures]
+    with transaction.atomic():
+        ServiceState.objects.update_or_create(
+            slug=service.slug,
+            defaults={
+                "state": found.state,
+                "sentence": found.sentence,
+                "figures": figures,
+                "probed_at": now,
+            },
+        )
+        value = found.figures[0].value if found.figures else None
+        ServiceSample.objects.create(slug=service.slug, at=now, state=found.state, value=value)
+        live.changed("services", "service", "nav")

@@ -1,0 +1,46 @@
+"""What a service is to the panel: a name, a place in the grid, and a way to find out how it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from services.models import State
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured number. ``value`` is in ``unit``; None where there was nothing to measure."""
+
+    label: str
+    value: float | None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a probe measured. The first figure is the key figure, drawn as the sparkline."""
+
+    state: State
+    sentence: str
+    figures: tuple[Figure, ...] = ()
+
+
+Probe: TypeAlias = Callable[[datetime, datetime | None], Probed | None]
+"""Given now and when it last had a result: does a step of measuring and returns at once, with None
+while the measurement is still under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    slug: str
+    title: str
+    category: str
+    icon: str  # of Lucide
+    line: str  # what it does, in one line
+    probe_every_s: float
+    probe: Probe
+    template: str  # of its page, which extends services/service.html
+    page: Callable[[datetime], dict[str, Any]]  # what its page shows besides the card

@@ -1,0 +1,11 @@
+from django.urls import path
+from django.views.generic import RedirectView
+
+from services import views
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="control-panel"), name="home"),
+    path("control-panel", views.control_panel, name="control-panel"),
+    path("services/<slug:slug>/", views.service_page, name="service"),
+    path("health", views.health, name="health"),
+]

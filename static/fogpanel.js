@@ -1,0 +1,150 @@
+// What every page shares. Pages are complete without it: links and forms work, times are in UTC.
+"use strict";
+
+const all = (selector, root = document) => root.querySelectorAll(selector);
+
+// --- Theme ----------------------------------------------------------------------------------------
+
+for (const button of all("[data-theme-toggle]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const next = document.documentElement.dataset.bsTheme === "dark" ? "light" : "dark";
+    localStorage.setItem("theme", next);
+    document.documentElement.dataset.bsTheme = next;
+    document.dispatchEvent(new CustomEvent("fog:theme"));
+  });
+}
+
+// --- Times: <time data-clock> in local time, <time data-ago> counting ---------------------------------
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+function ago(seconds) {
+  if (seconds < 1) return "now";
+  if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+function tellTimes() {
+  const now = Date.now();
+  for (const element of all("time[data-ago]")) {
+    const text = ago((now - Date.parse(element.dateTime)) / 1000);
+    if (element.textContent !== text) element.textContent = text;
+  }
+  for (const element of all("time[data-clock]:not([data-told])")) {
+    const at = new Date(element.dateTime);
+    element.textContent = (element.dataset.clock === "full" ? full : clock).format(at);
+    element.title = full.format(at);
+    element.dataset.told = "";
+  }
+}
+tellTimes();
+setInterval(tellTimes, 1000);
+
+// --- Live state -------------------------------------------------------------------------------------
+
+const live = document.querySelector("[data-testid=ws-status]");
+const words = { connected: "Live", reconnecting: "Reconnecting", offline: "Offline" };
+
+function showLive(status) {
+  if (!live || live.dataset.status === status) return;
+  live.dataset.status = status;
+  live.querySelector(".live-word").textContent = words[status];
+}
+
+function showUpdate() {
+  const time = live?.querySelector("[data-testid=last-update]");
+  if (!time) return;
+  const now = new Date();
+  time.dateTime = now.toISOString();
+  time.textContent = clock.format(now);
+}
+
+document.addEventListener("htmx:wsConnecting", () => showLive(navigator.onLine ? "reconnecting" : "offline"));
+document.addEventListener("htmx:wsOpen", () => showLive("connected"));
+document.addEventListener("htmx:wsAfterMessage", () => { showUpdate(); tellTimes(); });
+document.addEventListener("htmx:wsClose", (event) => {
+  // 4xxx is the panel's own word: it refused, and trying again would not help.
+  const refused = event.detail.event.code >= 4000;
+  showLive(refused || !navigator.onLine ? "offline" : "reconnecting");
+  if (refused && live) live.title = event.detail.event.reason;
+});
+window.addEventListener("offline", () => showLive("offline"));
+if (live && live.dataset.status !== "connected") showLive("reconnecting");
+document.addEventListener("htmx:afterSettle", tellTimes);
+
+// --- Keyboard: "/" goes to the search field, Escape closes the menu -----------------------------------
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, [contenteditable]");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    const field = document.querySelector("[data-search]");
+    if (!field) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  }
+  if (event.key === "Escape" && location.hash === "#menu") location.hash = "";
+});
+
+// --- Dialogs: data-opens="id" opens one, data-closes closes it; data-confirm asks before a form is sent --
+
+const confirmDialog = document.getElementById("confirm");
+let asked = null;
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  const dialog = opener && document.getElementById(opener.dataset.opens);
+  if (dialog) {
+    event.preventDefault();
+    dialog.showModal();
+  }
+  if (event.target.closest("[data-closes]")) event.target.closest("dialog").close();
+});
+
+document.addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
+  if (!question || !confirmDialog || asked === event.target) {
+    asked = null;
+    return;
+  }
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  const form = event.target;
+  const submitter = event.submitter;
+  confirmDialog.querySelector("[data-question]").textContent = question;
+  confirmDialog.querySelector("[data-yes]").textContent = submitter?.textContent.trim() || "Yes";
+  confirmDialog.returnValue = "";
+  confirmDialog.showModal();
+  confirmDialog.addEventListener("close", () => {
+    if (confirmDialog.returnValue !== "yes") return;
+    asked = form;
+    form.requestSubmit(submitter);
+  }, { once: true });
+}, true);
+
+// --- Copy buttons: data-copies="id" ---------------------------------------------------------------------
+
+function copyText(element) {
+  const text = element.value ?? element.textContent;
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  getSelection().selectAllChildren(element); // plain http on another machine has no clipboard
+  return document.execCommand("copy") ? Promise.resolve() : Promise.reject(new Error("not allowed"));
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copies]");
+  if (!button) return;
+  const label = button.querySelector("[data-copy-label]") ?? button;
+  const before = label.textContent;
+  copyText(document.getElementById(button.dataset.copies))
+    .then(() => { label.textContent = "Copied"; }, () => { label.textContent = "Select and copy it by hand"; })
+    .finally(() => setTimeout(() => { label.textContent = before; }, 2000));
+});
+for (const button of all("[data-copies]")) button.hidden = false;
+document.addEventListener("htmx:load", (event) => {
+  for (const button of all("[data-copies]", event.detail.elt)) button.hidden = false;
+});
