@@ -13,6 +13,15 @@ from fogagent.messages import Outcome, Piece, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Permissions:
+    """What this machine's owner allows beyond WebAssembly, which can reach nothing of the machine."""
+
+    allow_command: bool = False
+    allow_container: bool = False
+    allow_network: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One attempt, ready to run: every payload is here, none has to be fetched any more.
 
@@ -45,6 +54,40 @@ class Result:
     sentence: str = ""
     usage: Usage = field(default_factory=Usage)
     truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What a driver tells its worker about a job that ended; the worker adds times and output.
+
+    ``cpu_s`` is what processes other than the worker used, ``memory_peak_mb`` what the program had
+    at most, ``fuel`` the WebAssembly instructions it executed.
+    """
+
+    outcome: Outcome
+    exit_code: int | None = None
+    sentence: str = ""
+    cpu_s: float = 0.0
+    memory_peak_mb: int = 0
+    fuel: int = 0
+
+
+def ending_of_exit(code: int, *, cpu_s: float = 0.0, memory_peak_mb: int = 0, fuel: int = 0) -> Ending:
+    """The ending of a program that ran and said ``code``; negative is the signal that killed it."""
+    if code == 0:
+        outcome, sentence = Outcome.SUCCEEDED, ""
+    elif code > 0:
+        outcome, sentence = Outcome.EXIT_CODE, f"The program exited with code {code}."
+    else:
+        outcome, sentence = Outcome.EXIT_CODE, f"The program was killed by signal {-code}."
+    return Ending(
+        outcome=outcome,
+        exit_code=code,
+        sentence=sentence,
+        cpu_s=cpu_s,
+        memory_peak_mb=memory_peak_mb,
+        fuel=fuel,
+    )
 
 
 OnOutput = Callable[[int, Piece], None]
