@@ -49,3 +49,9 @@ class SessionAuth(APIKeyCookie):
 
 
 SIGNED_IN = (TokenAuth(), SessionAuth())
+
+
+class SignedInRequest(HttpRequest):
+    """What a view behind `SIGNED_IN` gets."""
+
+    user: User

@@ -1,0 +1,69 @@
+"""Events, tokens and the panel's own state on the admin site."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from fogpanel import tokens
+from fogpanel.admin_site import ReadOnlyAdmin
+from fogpanel.models import ApiToken, Event, IdempotencyKey, JobState, PanelPresence
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin[Event]):
+    list_display = ("at", "level", "kind", "sentence", "actor_name", "subject_kind", "subject_id")
+    list_filter = ("level", "at")
+    search_fields = ("kind__startswith", "actor_name__exact", "subject_id__exact", "sentence")
+    search_help_text = "Kind (node.joined), user, number of a subject, or words of the sentence"
+    list_select_related = ("actor",)
+    ordering = ("-id",)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin[ApiToken]):
+    list_display = (
+        "name",
+        "user",
+        "prefix",
+        "scopes",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+        "revoked_at",
+    )
+    list_filter = ("revoked_at", "expires_at")
+    search_fields = ("name", "prefix", "user__username")
+    list_select_related = ("user",)
+    exclude = ("digest",)
+    ordering = ("-id",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the selected tokens")
+    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> None:
+        assert isinstance(request.user, User)
+        for token in chosen:
+            tokens.revoke(token, request.user)
+        messages.success(request, f"{len(chosen)} tokens are revoked.")
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ReadOnlyAdmin[IdempotencyKey]):
+    list_display = ("created_at", "key", "user", "status")
+    search_fields = ("key__exact", "user__username")
+    list_select_related = ("user",)
+    ordering = ("-id",)
+
+
+@admin.register(JobState)
+class JobStateAdmin(ReadOnlyAdmin[JobState]):
+    list_display = ("name", "due_at", "started_at", "finished_at", "since", "error")
+    search_fields = ("name",)
+    ordering = ("name",)
+
+
+@admin.register(PanelPresence)
+class PanelPresenceAdmin(ReadOnlyAdmin[PanelPresence]):
+    list_display = ("since", "seen_at")

@@ -1,0 +1,108 @@
+"""Nodes, groups and join keys on the admin site. Actions do what the panel's own pages do."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from coordinator.values import Availability
+from fogpanel.admin_site import PanelAdmin, ReadOnlyAdmin
+from nodes import joining, operations
+from nodes.models import Group, JoinKey, Node, Order, Sample
+
+
+@admin.register(Group)
+class GroupAdmin(PanelAdmin[Group]):
+    list_display = ("name", "needs_approval")
+    list_filter = ("needs_approval",)
+    search_fields = ("name",)
+
+
+@admin.register(JoinKey)
+class JoinKeyAdmin(ReadOnlyAdmin[JoinKey]):
+    list_display = (
+        "prefix",
+        "note",
+        "group",
+        "created_by",
+        "created_at",
+        "expires_at",
+        "uses_left",
+        "revoked_at",
+    )
+    list_filter = ("group", "expires_at", "revoked_at")
+    search_fields = ("note", "prefix")
+    list_select_related = ("group", "created_by")
+    exclude = ("digest",)
+    ordering = ("-id",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the selected keys")
+    def revoke(self, request: HttpRequest, chosen: QuerySet[JoinKey]) -> None:
+        assert isinstance(request.user, User)
+        for key in chosen:
+            joining.revoke_join_key(key, request.user)
+        messages.success(request, f"{len(chosen)} keys are revoked. Machines that joined with them stay.")
+
+
+@admin.register(Node)
+class NodeAdmin(ReadOnlyAdmin[Node]):
+    list_display = (
+        "name", "node_type", "region", "availability", "connected", "last_contact_at",
+        "cpu_millis", "free_cpu_millis", "memory_mb", "free_memory_mb", "open_attempts",
+    )  # fmt: skip
+    list_filter = ("node_type", "availability", "connected", "group", "approved_at", "archived_at")
+    search_fields = ("=id", "name", "hostname", "region", "public_key__startswith")
+    list_select_related = ("group",)
+    ordering = ("name",)
+    actions = ("make_schedulable", "cordon", "maintain", "approve")
+
+    @admin.action(description="Let the selected nodes take work")
+    def make_schedulable(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        self._set(request, chosen, Availability.SCHEDULABLE)
+
+    @admin.action(description="Cordon the selected nodes: no more work")
+    def cordon(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        self._set(request, chosen, Availability.CORDONED)
+
+    @admin.action(description="Take the selected nodes into maintenance: their work moves away")
+    def maintain(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        self._set(request, chosen, Availability.MAINTENANCE)
+
+    def _set(self, request: HttpRequest, chosen: QuerySet[Node], availability: Availability) -> None:
+        assert isinstance(request.user, User)
+        present = chosen.filter(archived_at=None)
+        for node in present:
+            operations.set_availability(node, availability, request.user)
+        messages.success(request, f"{len(present)} nodes are {availability} now.")
+
+    @admin.action(description="Approve the selected nodes")
+    def approve(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        assert isinstance(request.user, User)
+        waiting = chosen.filter(approved_at=None, archived_at=None)
+        for node in waiting:
+            joining.approve(node, request.user)
+        messages.success(request, f"{len(waiting)} nodes are approved.")
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnlyAdmin[Order]):
+    list_display = ("id", "node", "kind", "subject", "created_at", "sent_at", "acked_at", "withdrawn_at")
+    search_fields = ("=id", "subject__exact", "node__name")
+    list_select_related = ("node",)
+    readonly_fields = ("message",)
+    ordering = ("-id",)
+
+    @admin.display(description="message")
+    def message(self, order: Order) -> str:
+        return bytes(order.body).decode()
+
+
+@admin.register(Sample)
+class SampleAdmin(ReadOnlyAdmin[Sample]):
+    list_display = ("at", "node", "cpu_percent", "memory_used_mb", "memory_total_mb", "running")
+    search_fields = ("node__name__exact",)
+    list_select_related = ("node",)
+    ordering = ("-id",)

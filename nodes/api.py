@@ -1,0 +1,313 @@
+"""The API of nodes and of the keys that let them in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.utils import timezone
+from ninja import Router, Schema
+from pydantic import Field
+
+from coordinator.values import Availability, NodeStatus, NodeType
+from fogpanel.access import Role, require
+from fogpanel.api_auth import SignedInRequest
+from fogpanel.idempotency import answer_once
+from fogpanel.keyset import find_page
+from fogpanel.problems import Problem, invalid, not_found
+from nodes import directory, joining, operations
+from nodes.models import Group, JoinKey, Node
+from nodes.status import status_of
+
+router = Router(tags=["nodes"])
+keys_router = Router(tags=["join keys"])
+
+Limit = Annotated[int, Field(ge=1, le=200)]
+DAY_S = 86_400
+
+
+class NodeOut(Schema):
+    """A node as lists show it. ``free_*`` is what no open attempt has reserved."""
+
+    id: int
+    name: str
+    type: str
+    status: str
+    reason: str
+    availability: str
+    connected: bool
+    approved: bool
+    removed: bool
+    region: str
+    cpu_millis: int
+    free_cpu_millis: int
+    memory_mb: int
+    free_memory_mb: int
+    disk_mb: int
+    free_disk_mb: int
+    gpus: int
+    free_gpus: int
+    cpu_percent: float
+    memory_used_mb: int
+    open_attempts: int
+    last_contact_at: datetime | None
+    labels: dict[str, str]
+    flags: list[str]
+
+
+class DriverOut(Schema):
+    name: str
+    available: bool
+    reason: str = ""
+    version: str = ""
+
+
+class NodeDetail(NodeOut):
+    """A node with what its agent told of the machine."""
+
+    hostname: str
+    platform: str
+    agent_version: str
+    public_key: str
+    group: str | None
+    latitude: float | None
+    longitude: float | None
+    drivers: list[DriverOut]
+    created_at: datetime
+    heartbeat_s: float
+    timeout_s: float
+
+
+class Nodes(Schema):
+    items: list[NodeOut]
+    next: str | None
+
+
+class AvailabilityIn(Schema):
+    availability: Availability
+
+
+class JoinKeyIn(Schema):
+    """``group`` names one that exists."""
+
+    note: Annotated[str, Field(max_length=200)] = ""
+    group: str = ""
+    labels: dict[str, str] = {}
+    uses: Annotated[int, Field(ge=1, le=1000)] = 1
+    lifetime_s: Annotated[int, Field(ge=60, le=30 * DAY_S)] = DAY_S
+
+
+class JoinKeyOut(Schema):
+    id: int
+    prefix: str
+    note: str
+    group: str | None
+    labels: dict[str, str]
+    created_at: datetime
+    expires_at: datetime
+    uses_left: int
+    revoked_at: datetime | None
+
+
+class NewJoinKey(JoinKeyOut):
+    """``key`` is shown here and never again; the lines join a machine with it."""
+
+    key: str
+    paste: str
+    checkout: str
+
+
+class JoinKeys(Schema):
+    items: list[JoinKeyOut]
+    next: int | None
+
+
+@router.get("", response=Nodes)
+def list_nodes(
+    request: SignedInRequest,
+    status: NodeStatus | None = None,
+    type: NodeType | None = None,
+    region: str = "",
+    search: str = "",
+    after: str = "",
+    limit: Limit = 50,
+) -> Nodes:
+    """The nodes of the fleet by name. ``after`` is the ``next`` of the page before."""
+    require(request.user, Role.VIEWER)
+    now = timezone.now()
+    query = directory.Query(q=search, status=status or "", type=type or "", region=region)
+    page = find_page([directory.matching(query, now)], "name", after=after or None, size=limit)
+    return Nodes(
+        items=[node_out(node, now) for node in page.rows], next=str(page.after) if page.after else None
+    )
+
+
+@router.get("/{int:node_id}", response=NodeDetail)
+def get_node(request: SignedInRequest, node_id: int) -> NodeDetail:
+    require(request.user, Role.VIEWER)
+    return node_detail(_find(node_id))
+
+
+@router.post("/{int:node_id}/availability", response=NodeDetail)
+def change_availability(request: SignedInRequest, node_id: int, given: AvailabilityIn) -> HttpResponse:
+    """Cordon, drain, maintain, or make schedulable again."""
+    require(request.user, Role.OPERATOR)
+    node = _find_present(node_id)
+
+    def change() -> NodeDetail:
+        operations.set_availability(node, given.availability, request.user)
+        return node_detail(_find(node_id))
+
+    return answer_once(request, change, status=200)
+
+
+@router.post("/{int:node_id}/approve", response=NodeDetail)
+def approve_node(request: SignedInRequest, node_id: int) -> HttpResponse:
+    """Let a node in whose group wants approval. Approving it again changes nothing."""
+    require(request.user, Role.OPERATOR)
+    node = _find_present(node_id)
+
+    def approve() -> NodeDetail:
+        joining.approve(node, request.user)
+        return node_detail(_find(node_id))
+
+    return answer_once(request, approve, status=200)
+
+
+@router.delete("/{int:node_id}", response={204: None})
+def remove_node(request: SignedInRequest, node_id: int) -> HttpResponse:
+    """Take a node out of the fleet. Its history stays, its work runs elsewhere."""
+    require(request.user, Role.OPERATOR)
+    operations.remove(_find_present(node_id), request.user)
+    return HttpResponse(status=204)
+
+
+@keys_router.get("", response=JoinKeys)
+def list_join_keys(request: SignedInRequest, after: int | None = None, limit: Limit = 50) -> JoinKeys:
+    """The newest first; the keys themselves are not stored."""
+    require(request.user, Role.OPERATOR)
+    keys = JoinKey.objects.select_related("group")
+    page = find_page([keys], "id", descending=True, after=after, size=limit)
+    return JoinKeys(items=[_key_out(key) for key in page.rows], next=page.rows[-1].id if page.after else None)
+
+
+@keys_router.post("", response={201: NewJoinKey})
+def create_join_key(request: SignedInRequest, given: JoinKeyIn) -> HttpResponse:
+    """A key that lets machines in, and the line to paste on them."""
+    require(request.user, Role.OPERATOR)
+    group = _group(given.group)
+
+    def create() -> NewJoinKey:
+        key, text = joining.create_join_key(
+            actor=request.user,
+            note=given.note,
+            group=group,
+            labels=given.labels,
+            uses=given.uses,
+            lifetime_s=given.lifetime_s,
+        )
+        lines = joining.join_lines(settings.PUBLIC_URL, text)
+        return NewJoinKey(**_key_out(key).model_dump(), key=text, paste=lines.paste, checkout=lines.checkout)
+
+    return answer_once(request, create, secret=True)
+
+
+@keys_router.post("/{int:key_id}/revoke", response=JoinKeyOut)
+def revoke_join_key(request: SignedInRequest, key_id: int) -> HttpResponse:
+    """The key lets nobody in any more; machines that joined with it stay."""
+    require(request.user, Role.OPERATOR)
+    key = JoinKey.objects.filter(id=key_id).first()
+    if key is None:
+        raise not_found(f"join key {key_id}")
+
+    def revoke() -> JoinKeyOut:
+        joining.revoke_join_key(key, request.user)
+        return _key_out(JoinKey.objects.select_related("group").get(id=key_id))
+
+    return answer_once(request, revoke, status=200)
+
+
+def _find(node_id: int) -> Node:
+    node = Node.objects.select_related("group").filter(id=node_id).first()
+    if node is None:
+        raise not_found(f"node {node_id}")
+    return node
+
+
+def _find_present(node_id: int) -> Node:
+    node = _find(node_id)
+    if node.archived_at is not None:
+        raise Problem(409, "removed", f"{node.name} was removed from the fleet; join the machine again.")
+    return node
+
+
+def _group(name: str) -> Group | None:
+    if not name:
+        return None
+    group = Group.objects.filter(name=name).first()
+    if group is None:
+        raise invalid([("group", f"group: there is no group “{name[:40]}”; create it first.")])
+    return group
+
+
+def _key_out(key: JoinKey) -> JoinKeyOut:
+    return JoinKeyOut(
+        id=key.pk,
+        prefix=key.prefix,
+        note=key.note,
+        group=key.group.name if key.group else None,
+        labels=key.labels,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        uses_left=key.uses_left,
+        revoked_at=key.revoked_at,
+    )
+
+
+def node_out(node: Node, now: datetime) -> NodeOut:
+    status = status_of(node, now)
+    return NodeOut(
+        id=node.id,
+        name=node.name,
+        type=node.node_type,
+        status=status.status,
+        reason=status.reason,
+        availability=node.availability,
+        connected=node.connected,
+        approved=node.approved_at is not None,
+        removed=node.archived_at is not None,
+        region=node.region,
+        cpu_millis=node.cpu_millis,
+        free_cpu_millis=node.free_cpu_millis,
+        memory_mb=node.memory_mb,
+        free_memory_mb=node.free_memory_mb,
+        disk_mb=node.disk_mb,
+        free_disk_mb=node.free_disk_mb,
+        gpus=node.gpu_count,
+        free_gpus=node.free_gpu_count,
+        cpu_percent=node.cpu_percent,
+        memory_used_mb=node.memory_used_mb,
+        open_attempts=node.open_attempts,
+        last_contact_at=node.last_contact_at,
+        labels=node.labels,
+        flags=node.flags,
+    )
+
+
+def node_detail(node: Node) -> NodeDetail:
+    return NodeDetail(
+        **node_out(node, timezone.now()).model_dump(),
+        hostname=node.hostname,
+        platform=node.platform,
+        agent_version=node.agent_version,
+        public_key=node.public_key,
+        group=node.group.name if node.group else None,
+        latitude=node.latitude,
+        longitude=node.longitude,
+        drivers=[DriverOut(**driver) for driver in node.drivers],
+        created_at=node.created_at,
+        heartbeat_s=node.heartbeat_s,
+        timeout_s=node.timeout_s,
+    )

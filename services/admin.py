@@ -1,0 +1,24 @@
+"""What the probes found, on the admin site."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from fogpanel.admin_site import ReadOnlyAdmin
+from services.models import ServiceSample, ServiceState
+
+
+@admin.register(ServiceState)
+class ServiceStateAdmin(ReadOnlyAdmin[ServiceState]):
+    list_display = ("slug", "state", "sentence", "enabled", "probed_at")
+    list_filter = ("state", "enabled")
+    search_fields = ("slug",)
+    ordering = ("slug",)
+
+
+@admin.register(ServiceSample)
+class ServiceSampleAdmin(ReadOnlyAdmin[ServiceSample]):
+    list_display = ("at", "slug", "state", "value")
+    list_filter = ("state",)
+    search_fields = ("slug__exact",)
+    ordering = ("-id",)

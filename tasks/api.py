@@ -1,0 +1,178 @@
+"""The API of tasks: hand in, look, follow, cancel, run again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from asgiref.sync import sync_to_async
+from django.http import HttpResponse
+from ninja import Body, Router
+from pydantic import Field
+
+from coordinator.values import RoutingStrategy
+from fogpanel.access import Role, require
+from fogpanel.api_auth import SignedInRequest
+from fogpanel.idempotency import answer_once
+from fogpanel.keyset import find_page
+from fogpanel.problems import Problem, not_found
+from tasks import api_schemas as schemas
+from tasks import operations, placement
+from tasks.logs import LogPage, read_log, stdout_of, watching
+from tasks.models import Task
+from tasks.states import FINAL, TaskState
+from tasks.submission import submit, validate
+from tasks.visibility import may_see_content, require_content, require_control, visible_tasks
+
+router = Router(tags=["tasks"])
+
+Limit = Annotated[int, Field(ge=1, le=200)]
+WAIT_MAX_S = 20.0
+LOOK_EVERY_S = 2.0
+"""A wake may be lost: whoever waits for a log looks this often all the same."""
+
+SPECIFICATION = {
+    "requestBody": {"content": {"application/json": {"schema": schemas.TaskIn.model_json_schema()}}}
+}
+
+
+@router.post("", response={201: schemas.TaskOut}, openapi_extra=SPECIFICATION)
+def submit_task(request: SignedInRequest, given: dict[str, Any] = Body(...)) -> HttpResponse:  # noqa: B008
+    """Hand a task in. Every rule that the specification breaks is named in the answer."""
+    require(request.user, Role.SUBMITTER)
+    # Reading it may take long (a module is checked whole), so that comes before the transaction.
+    spec = validate(given)
+    return answer_once(request, lambda: schemas.task_out(submit(request.user, spec)))
+
+
+@router.post("/preview", response=schemas.Previews, openapi_extra=SPECIFICATION)
+def preview_task(request: SignedInRequest, given: dict[str, Any] = Body(...)) -> schemas.Previews:  # noqa: B008
+    """Where each of the strategies would send this task now. Nothing is stored or reserved."""
+    require(request.user, Role.SUBMITTER)
+    decisions = placement.preview(validate(given, content=False))
+    return schemas.Previews(
+        items=[schemas.preview_out(decisions[s]) for s in RoutingStrategy if s in decisions]
+    )
+
+
+@router.get("", response=schemas.Tasks)
+def list_tasks(
+    request: SignedInRequest,
+    state: TaskState | None = None,
+    mine: bool = False,
+    after: int | None = None,
+    limit: Limit = 50,
+) -> schemas.Tasks:
+    """The newest first. ``after`` is the ``next`` of the page before."""
+    require(request.user, Role.VIEWER)
+    tasks = visible_tasks(request.user).select_related("node", "owner")
+    if state is not None:
+        tasks = tasks.filter(state=state)
+    if mine:
+        tasks = tasks.filter(owner=request.user)
+    page = find_page([tasks], "id", descending=True, after=after, size=limit)
+    return schemas.Tasks(
+        items=[schemas.task_out(task) for task in page.rows],
+        next=page.rows[-1].id if page.after else None,
+    )
+
+
+@router.get("/{int:task_id}", response=schemas.TaskDetail)
+def get_task(request: SignedInRequest, task_id: int) -> schemas.TaskDetail:
+    """Its state and attempts; what it runs is for its owner and operators only."""
+    require(request.user, Role.VIEWER)
+    task = _find(task_id)
+    return schemas.task_detail(task, with_content=may_see_content(request.user, task))
+
+
+@router.get("/{int:task_id}/decisions", response=schemas.Decisions)
+def list_decisions(request: SignedInRequest, task_id: int) -> schemas.Decisions:
+    """Why it went where it went, or why it waits; oldest first."""
+    require(request.user, Role.VIEWER)
+    decisions = _find(task_id).decisions.select_related("chosen", "explanation", "attempt")
+    return schemas.Decisions(items=[schemas.decision_out(decision) for decision in decisions])
+
+
+@router.get("/{int:task_id}/logs", response=schemas.Logs)
+async def follow_log(
+    request: SignedInRequest,
+    task_id: int,
+    after: Annotated[int, Field(ge=0)] = 0,
+    wait: Annotated[float, Field(ge=0, le=WAIT_MAX_S)] = 0.0,
+    limit: Annotated[int, Field(ge=1, le=1000)] = 200,
+) -> schemas.Logs:
+    """What it printed after chunk ``after``. With ``wait`` the answer comes as soon as there is more,
+    at the latest after so many seconds. ``done``: the task is over and this is the end of its log."""
+
+    def find() -> Task:
+        require(request.user, Role.VIEWER)
+        task = _find(task_id)
+        require_content(request.user, task)
+        return task
+
+    task = await sync_to_async(find)()
+    page = await _more_log(task, after, limit, wait)
+    return schemas.Logs.model_validate(page, from_attributes=True)
+
+
+async def _more_log(task: Task, after: int, limit: int, wait_s: float) -> LogPage:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+    with watching(task) as changed:
+        while True:
+            changed.clear()
+            page = await sync_to_async(read_log)(task, after, limit)
+            left_s = deadline - loop.time()
+            if page.chunks or page.done or left_s <= 0:
+                return page
+            try:
+                async with asyncio.timeout(min(left_s, LOOK_EVERY_S)):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+
+
+@router.get("/{int:task_id}/result", response={200: bytes})
+def get_result(request: SignedInRequest, task_id: int) -> HttpResponse:
+    """The standard output of the attempt that counts, as the bytes that it wrote."""
+    require(request.user, Role.VIEWER)
+    task = _find(task_id)
+    require_content(request.user, task)
+    if task.accepted_attempt is None:
+        over = TaskState(task.state) in FINAL
+        detail = (
+            f"This task is {task.state}; {'no attempt of it gave' if over else 'it has not given'} a result."
+        )
+        raise Problem(409, "no-result", detail)
+    return HttpResponse(stdout_of(task.accepted_attempt), content_type="application/octet-stream")
+
+
+@router.post("/{int:task_id}/cancel", response=schemas.TaskOut)
+def cancel_task(request: SignedInRequest, task_id: int) -> HttpResponse:
+    """Ask for its end. A task that waits ends at once, one that runs when its node has stopped it."""
+    task = _find(task_id)
+    require_control(request.user, task)
+    if TaskState(task.state) in FINAL:
+        raise Problem(409, "over", f"This task is {task.state} already; there is nothing to cancel.")
+
+    def cancel() -> schemas.TaskOut:
+        operations.cancel(task, request.user)
+        return schemas.task_out(_find(task_id))
+
+    return answer_once(request, cancel, status=200)
+
+
+@router.post("/{int:task_id}/retry", response={201: schemas.TaskOut})
+def retry_task(request: SignedInRequest, task_id: int) -> HttpResponse:
+    """Hand the same specification in once more, as a new task."""
+    task = _find(task_id)
+    require_control(request.user, task)
+    return answer_once(request, lambda: schemas.task_out(operations.retry(task, request.user)))
+
+
+def _find(task_id: int) -> Task:
+    tasks = Task.objects.select_related("node", "owner", "accepted_attempt")
+    task = tasks.filter(id=task_id).first()
+    if task is None:
+        raise not_found(f"task {task_id}")
+    return task
