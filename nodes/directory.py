@@ -1,0 +1,67 @@
+"""Which nodes a list shows: search, filters and keyset pages, all in SQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypedDict
+
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast
+
+from fogpanel.keyset import Page, find_page
+from nodes.models import Node
+from nodes.status import with_status
+
+
+class Query(TypedDict, total=False):
+    """What the filter form asks for; a missing or empty value filters nothing."""
+
+    q: str
+    status: str
+    type: str
+    region: str
+    after: str
+    before: str
+
+
+def matching(query: Query, now: datetime) -> QuerySet[Node]:
+    """The nodes that are part of the fleet and meet every filter; each has its status annotated."""
+    nodes = with_status(Node.objects.filter(archived_at=None, approved_at__isnull=False), now)
+    for column, value in (
+        ("status", query.get("status")),
+        ("node_type", query.get("type")),
+        ("region", query.get("region")),
+    ):
+        if value:
+            nodes = nodes.filter(**{column: value})
+    return search(nodes, query.get("q", ""))
+
+
+def search(nodes: QuerySet[Node], words: str) -> QuerySet[Node]:
+    """Every word must occur in the name, host name, region or a label."""
+    if words:
+        nodes = nodes.annotate(labels_text=Cast("labels", TextField()))
+    for word in words.split():
+        nodes = nodes.filter(
+            Q(name__icontains=word)
+            | Q(hostname__icontains=word)
+            | Q(region__icontains=word)
+            | Q(labels_text__icontains=word)
+        )
+    return nodes
+
+
+def page(query: Query, now: datetime) -> Page[Node]:
+    return find_page(
+        [matching(query, now)], "name", after=query.get("after") or None, before=query.get("before") or None
+    )
+
+
+def waiting_for_approval() -> QuerySet[Node]:
+    return Node.objects.filter(archived_at=None, approved_at=None).order_by("created_at")
+
+
+def regions() -> list[str]:
+    """The regions that nodes name, for the filter."""
+    named = Node.objects.filter(archived_at=None).exclude(region="")
+    return list(named.order_by("region").values_list("region", flat=True).distinct())

@@ -1,0 +1,129 @@
+"""What the node pages ask for: filters of the list, and join keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from coordinator.values import NodeStatus, NodeType
+from nodes.models import Group
+
+HOUR_S = 3600
+LIFETIMES_S = [
+    (HOUR_S, "1 hour"),
+    (24 * HOUR_S, "1 day"),
+    (7 * 24 * HOUR_S, "7 days"),
+    (30 * 24 * HOUR_S, "30 days"),
+]
+
+
+def in_words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+class FilterForm(forms.Form):
+    """The filters of /nodes, from its query string. ``after`` and ``before`` are keyset cursors."""
+
+    q = forms.CharField(
+        label="Search",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(
+            attrs={
+                "type": "search",
+                "class": "form-control",
+                "placeholder": "Name, host, region or label",
+                "data-testid": "node-search",
+                "data-search": "",
+                "autocomplete": "off",
+            }
+        ),
+    )
+    status = forms.ChoiceField(
+        required=False,
+        choices=[("", "Any status"), *((s.value, in_words(s)) for s in NodeStatus)],
+        widget=forms.Select(attrs={"class": "form-select", "data-testid": "node-filter-status"}),
+    )
+    type = forms.ChoiceField(
+        required=False,
+        choices=[("", "Any type"), *((t.value, in_words(t)) for t in NodeType)],
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+    region = forms.CharField(
+        required=False, max_length=60, widget=forms.Select(attrs={"class": "form-select"})
+    )
+    after = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
+    before = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, regions: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        widget = self.fields["region"].widget
+        assert isinstance(widget, forms.Select)
+        widget.choices = [("", "Any region"), *((region, region) for region in regions)]
+
+
+class JoinKeyForm(forms.Form):
+    """A new join key. Naming a new group creates it with the key."""
+
+    note = forms.CharField(
+        required=False,
+        max_length=200,
+        help_text="What it is for, so that you recognise it later.",
+        widget=forms.TextInput(attrs={"class": "form-control", "placeholder": "Rack 3 in the lab"}),
+    )
+    uses = forms.IntegerField(
+        label="Machines it may let in",
+        min_value=1,
+        max_value=1000,
+        initial=1,
+        widget=forms.NumberInput(attrs={"class": "form-control"}),
+        error_messages={
+            "min_value": "uses: must be between 1 and 1000 machines, was %(show_value)s.",
+            "max_value": "uses: must be between 1 and 1000 machines, was %(show_value)s.",
+        },
+    )
+    lifetime_s = forms.TypedChoiceField(
+        label="Valid for",
+        coerce=int,
+        choices=LIFETIMES_S,
+        initial=24 * HOUR_S,
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+    group = forms.ModelChoiceField(
+        Group.objects.order_by("name"),
+        required=False,
+        empty_label="No group",
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+    new_group = forms.CharField(
+        label="Or a new group",
+        required=False,
+        max_length=100,
+        widget=forms.TextInput(attrs={"class": "form-control", "placeholder": "Name of the group"}),
+    )
+    needs_approval = forms.BooleanField(
+        label="Machines of the new group wait for approval",
+        required=False,
+        widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        name = cleaned.get("new_group", "").strip()
+        if name and cleaned.get("group"):
+            self.add_error("new_group", "new_group: choose a group or name a new one, not both.")
+        elif name and Group.objects.filter(name=name).exists():
+            self.add_error("new_group", f"new_group: there is a group “{name}” already; choose it above.")
+        elif cleaned.get("needs_approval") and not name:
+            self.add_error("needs_approval", "needs_approval: applies to a new group; name one above.")
+        cleaned["new_group"] = name
+        return cleaned
+
+    def chosen_group(self) -> Group | None:
+        """The group of the key; creates the new one if one was named."""
+        if name := self.cleaned_data["new_group"]:
+            return Group.objects.create(name=name, needs_approval=self.cleaned_data["needs_approval"])
+        group = self.cleaned_data["group"]
+        assert group is None or isinstance(group, Group)
+        return group

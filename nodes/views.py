@@ -1,0 +1,177 @@
+"""The node directory, a node's page, and letting machines in and out."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import TypedDict, cast
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
+from django.db import transaction
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_GET, require_POST, require_safe
+from django_htmx.middleware import HtmxDetails
+
+from coordinator.values import Availability
+from fogpanel.access import Role, allows, requires
+from fogpanel.keyset import count_capped
+from fogpanel.live_rows import topic_of
+from nodes import directory, joining, operations, presenting
+from nodes.forms import FilterForm, JoinKeyForm
+from nodes.models import JoinKey, Node
+
+
+class PageRequest(HttpRequest):
+    """What the middleware adds."""
+
+    htmx: HtmxDetails
+
+
+@require_safe
+@requires(Role.VIEWER)
+def node_list(request: PageRequest) -> HttpResponse:
+    now = timezone.now()
+    form = FilterForm(request.GET, regions=directory.regions())
+    valid = form.is_valid()
+    query = cast(directory.Query, form.cleaned_data if valid else {})
+    page = directory.page(query, now)
+    context = {
+        "section": "nodes",
+        "form": form,
+        "nodes": presenting.views_of(page.rows, now),
+        "topic": topic_of("nodes", page.rows),
+        "links": _neighbour_links(request, page.before, page.after),
+        "count": count_capped(directory.matching(query, now)),
+        "filtered": any(query.get(name) for name in ("q", "status", "type", "region")),
+        "waiting": directory.waiting_for_approval() if allows(request.user, Role.OPERATOR) else [],
+        "may_operate": allows(request.user, Role.OPERATOR),
+    }
+    template = "nodes/_directory.html" if asks_for(request, "node-directory") else "nodes/list.html"
+    return render(request, template, context, status=200 if valid else 400)
+
+
+def asks_for(request: PageRequest, target: str) -> bool:
+    """Whether htmx wants only the fragment with this id."""
+    return bool(request.htmx) and request.htmx.target == target
+
+
+def _neighbour_links(request: HttpRequest, before: object | None, after: object | None) -> dict[str, str]:
+    """Query strings of the neighbouring pages, with the filters kept; empty at an end."""
+    links = {}
+    for name, cursor in (("before", before), ("after", after)):
+        query = request.GET.copy()
+        query.pop("before", None)
+        query.pop("after", None)
+        query[name] = str(cursor)
+        links[name] = f"?{query.urlencode()}" if cursor is not None else ""
+    return links
+
+
+@require_safe
+@requires(Role.VIEWER)
+def node_page(request: HttpRequest, node_id: int) -> HttpResponse:
+    node = get_object_or_404(Node.objects.select_related("group", "join_key"), id=node_id)
+    context = {
+        **presenting.page_of(node, timezone.now()),
+        "section": "nodes",
+        "may_operate": allows(request.user, Role.OPERATOR),
+    }
+    return render(request, "nodes/detail.html", context)
+
+
+@requires(Role.OPERATOR)
+def add_node(request: PageRequest) -> HttpResponse:
+    """Make a join key; the answer to the POST is the only place that ever shows it."""
+    form = JoinKeyForm(request.POST or None)
+    context: dict[str, object] = {"section": "nodes", "form": form}
+    if request.method == "POST" and form.is_valid():
+        context |= _new_key(request, form)
+    now = timezone.now()
+    context |= {"keys": presenting.join_keys(now), "working_keys": presenting.working_keys(now).count()}
+    template = "nodes/_add.html" if asks_for(request, "add-node") else "nodes/add.html"
+    response = render(request, template, context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+class NewKey(TypedDict):
+    key: JoinKey
+    lines: joining.JoinLines
+
+
+def _new_key(request: HttpRequest, form: JoinKeyForm) -> NewKey:
+    with transaction.atomic():
+        key, text = joining.create_join_key(
+            actor=request.user,
+            note=form.cleaned_data["note"],
+            group=form.chosen_group(),
+            labels={},
+            uses=form.cleaned_data["uses"],
+            lifetime_s=form.cleaned_data["lifetime_s"],
+        )
+    return {"key": key, "lines": joining.join_lines(settings.PUBLIC_URL, text)}
+
+
+@require_POST
+@requires(Role.OPERATOR)
+def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
+    key = get_object_or_404(JoinKey, id=key_id)
+    joining.revoke_join_key(key, request.user)
+    messages.success(request, f"{key} is revoked. Machines that joined with it stay.")
+    return redirect("add-node")
+
+
+@require_POST
+@requires(Role.OPERATOR)
+def approve_node(request: HttpRequest, node_id: int) -> HttpResponse:
+    node = get_object_or_404(Node, id=node_id, archived_at=None)
+    joining.approve(node, request.user)
+    messages.success(request, f"{node} is approved and joins as soon as its agent asks again.")
+    return redirect("node", node_id=node.id)
+
+
+@require_POST
+@requires(Role.OPERATOR)
+def change_availability(request: HttpRequest, node_id: int) -> HttpResponse:
+    node = get_object_or_404(Node, id=node_id, archived_at=None)
+    wanted = request.POST.get("availability", "")
+    if wanted not in set(Availability):
+        known = ", ".join(Availability)
+        messages.error(request, f"availability: must be one of {known}, was “{wanted[:40]}”.")
+        return redirect("node", node_id=node.id)
+    operations.set_availability(node, Availability(wanted), request.user)
+    messages.success(request, AVAILABILITY_SENTENCES[Availability(wanted)].format(node))
+    return redirect("node", node_id=node.id)
+
+
+AVAILABILITY_SENTENCES = {
+    Availability.SCHEDULABLE: "{} takes work again.",
+    Availability.CORDONED: "{} keeps its work and gets no more.",
+    Availability.DRAINING: "{} gets no more work, and what it has moves away.",
+    Availability.MAINTENANCE: "{} is in maintenance; its work moves away.",
+}
+
+
+@require_POST
+@requires(Role.OPERATOR)
+def remove_node(request: HttpRequest, node_id: int) -> HttpResponse:
+    node = get_object_or_404(Node, id=node_id, archived_at=None)
+    operations.remove(node, request.user)
+    messages.success(request, f"{node} is removed. Its history stays; its work runs elsewhere.")
+    return redirect("nodes")
+
+
+@require_GET
+@login_not_required
+@cache_control(public=True, max_age=31_536_000, immutable=True)
+def agent_wheel(request: HttpRequest, filename: str) -> FileResponse:
+    """The agent as a wheel. Public: the pasted line pins its hash, and it holds no secret."""
+    wheel = joining.agent_wheel()
+    if filename != wheel.filename:
+        raise Http404(f"This panel serves {wheel.filename}.")
+    content_type = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+    return FileResponse(wheel.path.open("rb"), content_type=content_type, filename=filename)

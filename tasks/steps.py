@@ -1,0 +1,99 @@
+"""The life of one task as a line of steps with their real times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from fogagent.messages import Outcome
+from fogpanel.templatetags.fog import duration
+from tasks.models import Attempt, Task
+from tasks.states import FINAL, TaskState
+
+TONE_OF_END = {
+    TaskState.SUCCEEDED: "ok",
+    TaskState.FAILED: "bad",
+    TaskState.CANCELLED: "mute",
+    TaskState.EXPIRED: "warn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``tone``: ok (behind us), busy (now), bad, warn, mute, or coming; ``note`` follows the time."""
+
+    title: str
+    tone: str
+    at: datetime | None = None
+    note: str = ""
+
+
+def steps_of(task: Task, attempts: Iterable[Attempt]) -> list[Step]:
+    """``attempts`` in the order in which they were made, with their nodes."""
+    attempts = list(attempts)
+    return [*_queued(task, attempts), *_tried(task, attempts), *_end(task, attempts)]
+
+
+def _queued(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
+    first = attempts[0].created_at if attempts else task.finished_at
+    if first:
+        yield Step("Queued", "ok", task.created_at, _between(task.created_at, first))
+    else:
+        yield Step("Queued", "busy", task.created_at, "waiting for a node")
+
+
+def _tried(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
+    for attempt in attempts:
+        yield from _one_try(task, attempt)
+    if attempts and task.state == TaskState.QUEUED:
+        last = attempts[-1]
+        yield Step(
+            "Queued again", "busy", last.ended_at, f"after attempt {last.number} of {task.max_attempts}"
+        )
+
+
+def _one_try(task: Task, attempt: Attempt) -> Iterator[Step]:
+    node = attempt.node.name
+    if attempt.started_at is None:
+        if attempt.ended_at is None:
+            yield Step(f"Assigned to {node}", "busy", attempt.created_at, _number(task, attempt))
+        else:
+            yield Step(
+                f"Assigned to {node}, {_outcome(attempt)}", "bad", attempt.created_at, attempt.sentence
+            )
+        return
+    yield Step(
+        f"Assigned to {node}", "ok", attempt.created_at, _between(attempt.created_at, attempt.started_at)
+    )
+    if attempt.ended_at is None:
+        yield Step(f"Running on {node}", "busy", attempt.started_at, _number(task, attempt))
+        return
+    took = _between(attempt.started_at, attempt.ended_at)
+    if attempt.outcome == Outcome.SUCCEEDED:
+        yield Step(f"Ran on {node}", "ok", attempt.started_at, took)
+    else:
+        yield Step(f"Ran on {node}, {_outcome(attempt)}", "bad", attempt.started_at, attempt.sentence or took)
+
+
+def _end(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
+    state = TaskState(task.state)
+    if state in FINAL:
+        took = _between(task.created_at, task.finished_at) if task.finished_at else ""
+        note = task.reason or (f"{took} in all" if took else "")
+        yield Step(state.capitalize(), TONE_OF_END[state], task.finished_at, note)
+    else:
+        note = "cancelling" if task.cancel_requested_at else f"time limit {duration(task.timeout_s)}"
+        yield Step("Result", "coming", None, note)
+
+
+def _number(task: Task, attempt: Attempt) -> str:
+    return f"attempt {attempt.number} of {task.max_attempts}"
+
+
+def _outcome(attempt: Attempt) -> str:
+    return attempt.outcome.replace("_", " ")
+
+
+def _between(earlier: datetime, later: datetime) -> str:
+    return duration(max(0.0, (later - earlier).total_seconds()))

@@ -1,0 +1,16 @@
+"""Addresses of the task pages."""
+
+from django.urls import path
+
+from tasks import views
+
+urlpatterns = [
+    path("tasks", views.task_list, name="tasks"),
+    path("tasks/new", views.new_task, name="new-task"),
+    path("tasks/preview", views.preview_task, name="task-preview"),
+    path("tasks/<int:task_id>", views.task_page, name="task"),
+    path("tasks/<int:task_id>/cancel", views.cancel_task, name="task-cancel"),
+    path("tasks/<int:task_id>/retry", views.run_again, name="task-retry"),
+    path("tasks/<int:task_id>/log", views.download_log, name="task-log"),
+    path("tasks/<int:task_id>/output", views.download_output, name="task-output"),
+]
