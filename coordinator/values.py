@@ -113,6 +113,7 @@ class FogNode:
     network: str = ""
     drivers: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=no_labels)
+    cached_inputs: frozenset[str] = frozenset()  # hashes of the blobs it already holds
     onion_capable: bool = False
     reputation: float = 1.0  # 0 to 1
     measured_load: float = 0.0
@@ -145,6 +146,7 @@ class Task:
     network: str = ""
     labels: Mapping[str, str] = field(default_factory=no_labels)  # all of these must match
     prefers: Mapping[str, str] = field(default_factory=no_labels)  # affinity counts how many match
+    inputs: frozenset[str] = frozenset()  # hashes of the blobs it reads; affinity counts the cached ones
     onion_required: bool = False
     priority: int = 5  # 1 to 10, 10 first
     submitted_at: float = 0.0

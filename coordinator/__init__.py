@@ -1,0 +1,1 @@
+"""The routing brain of Fogpanel: pure Python and numpy, no Django, usable as a library and simulator."""

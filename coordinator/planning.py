@@ -1,0 +1,116 @@
+"""Plan: filter, score, select, reserve. Synchronous; no I/O, no locks, no clock, no chance but ``rng``."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from time import perf_counter_ns
+
+from coordinator import explain as explaining
+from coordinator.fleet import Fleet
+from coordinator.strategies import STRATEGIES
+from coordinator.values import Decision, RoutingStrategy, Task
+
+
+class Others(Enum):
+    """In which decisions to say what the other strategies would have chosen."""
+
+    NEVER = "never"
+    SAMPLED = "sampled"  # drawn at random
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explain:
+    """How much a decision records beyond the choice and the counts."""
+
+    candidates: bool  # nodes with their scores or reasons
+    others: Others
+
+
+FULLY = Explain(candidates=True, others=Others.ALWAYS)  # for what a person submits singly
+BY_COUNTS = Explain(candidates=False, others=Others.SAMPLED)  # for batches
+
+# Asking the others costs time in proportion to the fleet, so it is done the less often the larger it is.
+SAMPLED_PER_NODES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Decisions in the order of the tasks. Those without a chosen node wait, with named reasons."""
+
+    decisions: tuple[Decision, ...]
+    planned_at: float
+
+    @property
+    def placed(self) -> tuple[Decision, ...]:
+        return tuple(each for each in self.decisions if each.chosen is not None)
+
+    @property
+    def waiting(self) -> tuple[Decision, ...]:
+        return tuple(each for each in self.decisions if each.chosen is None)
+
+
+def plan(
+    fleet: Fleet, tasks: Iterable[Task], now: float, rng: random.Random, *, explain: Explain = BY_COUNTS
+) -> Plan:
+    """Choose a node for each task in the order given (the caller sorts by priority, then age).
+
+    What is chosen is reserved in ``fleet`` at once, so later tasks see it, and stays reserved: when the
+    commit of a decision loses, the caller returns it with ``fleet.release(decision.chosen, task.needs)``
+    (or upserts the node as it really is) before planning again.
+    """
+    fleet.table.advance(now)
+    decisions = tuple(_place(fleet, task, now, rng, explain) for task in tasks)
+    return Plan(decisions=decisions, planned_at=now)
+
+
+def preview(fleet: Fleet, task: Task, now: float, rng: random.Random) -> Mapping[RoutingStrategy, Decision]:
+    """What each strategy would choose at this moment, with candidates. Nothing is reserved."""
+    fleet.table.advance(now)
+    alone = Explain(candidates=True, others=Others.NEVER)
+    return {each: _decide(fleet, replace(task, strategy=each), now, rng, alone) for each in STRATEGIES}
+
+
+def _place(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: Explain) -> Decision:
+    decision = _decide(fleet, task, now, rng, explain)
+    if decision.chosen is not None:
+        row = fleet.table.row_of[decision.chosen]
+        fleet.table.take(row, task.needs, now)
+        if note := STRATEGIES[task.strategy].note_choice:
+            note(fleet.table, row)
+    return decision
+
+
+def _decide(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: Explain) -> Decision:
+    started = perf_counter_ns()
+    table = fleet.table
+    strategy = STRATEGIES[task.strategy]
+    asked = strategy.asked(task)
+    shape = fleet.shape(asked.requirements)
+    row = fleet.ranking(strategy, asked, shape).best(fleet.rows_of(task.avoid))
+    candidates = explaining.candidates(fleet, strategy, asked, shape, now) if explain.candidates else ()
+    return Decision(
+        task_id=task.task_id,
+        strategy=task.strategy,
+        chosen=None if row is None else table.ids[row],
+        considered=len(table.row_of),
+        eligible=shape.eligible,
+        rejected=shape.rejected(),
+        candidates=candidates,
+        others=explaining.others(fleet, task)
+        if _ask_others(fleet, rng, explain.others)
+        else explaining.NOT_ASKED,
+        shape=shape.name,
+        fleet_version=table.version,
+        decided_at=now,
+        took_us=(perf_counter_ns() - started) / 1000,
+    )
+
+
+def _ask_others(fleet: Fleet, rng: random.Random, others: Others) -> bool:
+    if others is Others.SAMPLED:
+        return rng.random() * len(fleet) < SAMPLED_PER_NODES
+    return others is Others.ALWAYS

@@ -1,0 +1,12 @@
+"""The node with the least to do: the larger of its measured load and its reserved share decides."""
+
+from coordinator.scores import UNLOADED
+from coordinator.strategies.strategy import Part, Strategy
+from coordinator.values import RoutingStrategy
+
+STRATEGY = Strategy(
+    name=RoutingStrategy.LEAST_LOADED,
+    sentence="The node with the smallest load, measured or reserved, whichever is larger.",
+    parts=(Part(1.0, UNLOADED),),
+    order=lambda table: table.load_keys,
+)
