@@ -13,7 +13,7 @@ from fogpanel.models import ApiToken, Event, IdempotencyKey, JobState, PanelPres
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin[Event]):
+class EventAdmin(ReadOnlyAdmin):
     list_display = ("at", "level", "kind", "sentence", "actor_name", "subject_kind", "subject_id")
     list_filter = ("level", "at")
     search_fields = ("kind__startswith", "actor_name__exact", "subject_id__exact", "sentence")
@@ -23,7 +23,7 @@ class EventAdmin(ReadOnlyAdmin[Event]):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(ReadOnlyAdmin[ApiToken]):
+class ApiTokenAdmin(ReadOnlyAdmin):
     list_display = (
         "name",
         "user",
@@ -50,7 +50,7 @@ class ApiTokenAdmin(ReadOnlyAdmin[ApiToken]):
 
 
 @admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(ReadOnlyAdmin[IdempotencyKey]):
+class IdempotencyKeyAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "key", "user", "status")
     search_fields = ("key__exact", "user__username")
     list_select_related = ("user",)
@@ -58,12 +58,12 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin[IdempotencyKey]):
 
 
 @admin.register(JobState)
-class JobStateAdmin(ReadOnlyAdmin[JobState]):
+class JobStateAdmin(ReadOnlyAdmin):
     list_display = ("name", "due_at", "started_at", "finished_at", "since", "error")
     search_fields = ("name",)
     ordering = ("name",)
 
 
 @admin.register(PanelPresence)
-class PanelPresenceAdmin(ReadOnlyAdmin[PanelPresence]):
+class PanelPresenceAdmin(ReadOnlyAdmin):
     list_display = ("since", "seen_at")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from fogpanel.access import Role, allows, require
 
-M = TypeVar("M", bound=Model)
+if TYPE_CHECKING:  # generic for the type checker only
+    AnyPaginator = Paginator[Any]
+    AnyAdmin = admin.ModelAdmin[Any]
+else:
+    AnyPaginator, AnyAdmin = Paginator, admin.ModelAdmin
 
 COUNTED_TO = 1000
 PAGE_SIZE = 50
@@ -35,7 +39,7 @@ class PanelAdminSite(admin.AdminSite):
         return redirect_to_login(request.GET.get("next", "/admin/"))
 
 
-class CappedPaginator(Paginator[M]):
+class CappedPaginator(AnyPaginator):
     """Counts to `COUNTED_TO` and no further: a million rows are not counted to show fifty.
 
     Who looks for older ones filters or searches.
@@ -48,7 +52,7 @@ class CappedPaginator(Paginator[M]):
         return rows.order_by().values("pk")[:COUNTED_TO].count()
 
 
-class PanelAdmin(admin.ModelAdmin[M], Generic[M]):
+class PanelAdmin(AnyAdmin):
     """What all of our models share on the admin site."""
 
     show_full_result_count = False
@@ -56,14 +60,14 @@ class PanelAdmin(admin.ModelAdmin[M], Generic[M]):
     list_per_page = PAGE_SIZE
 
 
-class ReadOnlyAdmin(PanelAdmin[M], Generic[M]):
+class ReadOnlyAdmin(PanelAdmin):
     """State and evidence: to be looked at. Panel code writes it, and actions call panel code."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

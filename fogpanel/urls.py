@@ -7,7 +7,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 from django.urls.resolvers import URLPattern, URLResolver
 
-from fogpanel import views
+from fogpanel import api, views
 
 handler400 = views.bad_request
 handler403 = views.not_allowed
@@ -19,5 +19,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sign-in", views.sign_in, name="sign-in"),
     path("sign-out", LogoutView.as_view(), name="sign-out"),
     path("events", views.events, name="events"),
+    path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
 ]

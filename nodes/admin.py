@@ -14,14 +14,14 @@ from nodes.models import Group, JoinKey, Node, Order, Sample
 
 
 @admin.register(Group)
-class GroupAdmin(PanelAdmin[Group]):
+class GroupAdmin(PanelAdmin):
     list_display = ("name", "needs_approval")
     list_filter = ("needs_approval",)
     search_fields = ("name",)
 
 
 @admin.register(JoinKey)
-class JoinKeyAdmin(ReadOnlyAdmin[JoinKey]):
+class JoinKeyAdmin(ReadOnlyAdmin):
     list_display = (
         "prefix",
         "note",
@@ -48,7 +48,7 @@ class JoinKeyAdmin(ReadOnlyAdmin[JoinKey]):
 
 
 @admin.register(Node)
-class NodeAdmin(ReadOnlyAdmin[Node]):
+class NodeAdmin(ReadOnlyAdmin):
     list_display = (
         "name", "node_type", "region", "availability", "connected", "last_contact_at",
         "cpu_millis", "free_cpu_millis", "memory_mb", "free_memory_mb", "open_attempts",
@@ -88,7 +88,7 @@ class NodeAdmin(ReadOnlyAdmin[Node]):
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin[Order]):
+class OrderAdmin(ReadOnlyAdmin):
     list_display = ("id", "node", "kind", "subject", "created_at", "sent_at", "acked_at", "withdrawn_at")
     search_fields = ("=id", "subject__exact", "node__name")
     list_select_related = ("node",)
@@ -101,7 +101,7 @@ class OrderAdmin(ReadOnlyAdmin[Order]):
 
 
 @admin.register(Sample)
-class SampleAdmin(ReadOnlyAdmin[Sample]):
+class SampleAdmin(ReadOnlyAdmin):
     list_display = ("at", "node", "cpu_percent", "memory_used_mb", "memory_total_mb", "running")
     search_fields = ("node__name__exact",)
     list_select_related = ("node",)

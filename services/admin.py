@@ -9,7 +9,7 @@ from services.models import ServiceSample, ServiceState
 
 
 @admin.register(ServiceState)
-class ServiceStateAdmin(ReadOnlyAdmin[ServiceState]):
+class ServiceStateAdmin(ReadOnlyAdmin):
     list_display = ("slug", "state", "sentence", "enabled", "probed_at")
     list_filter = ("state", "enabled")
     search_fields = ("slug",)
@@ -17,7 +17,7 @@ class ServiceStateAdmin(ReadOnlyAdmin[ServiceState]):
 
 
 @admin.register(ServiceSample)
-class ServiceSampleAdmin(ReadOnlyAdmin[ServiceSample]):
+class ServiceSampleAdmin(ReadOnlyAdmin):
     list_display = ("at", "slug", "state", "value")
     list_filter = ("state",)
     search_fields = ("slug__exact",)

@@ -14,7 +14,7 @@ from tasks.states import OPEN
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnlyAdmin[Task]):
+class TaskAdmin(ReadOnlyAdmin):
     list_display = ("id", "name", "owner", "state", "driver", "strategy", "node", "created_at", "finished_at")
     list_filter = ("state", "strategy", "canary", "created_at")
     search_fields = ("=id", "name", "owner__username__exact", "node__name__exact")
@@ -32,7 +32,7 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
 
 
 @admin.register(Attempt)
-class AttemptAdmin(ReadOnlyAdmin[Attempt]):
+class AttemptAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
         "task",
@@ -51,7 +51,7 @@ class AttemptAdmin(ReadOnlyAdmin[Attempt]):
 
 
 @admin.register(Decision)
-class DecisionAdmin(ReadOnlyAdmin[Decision]):
+class DecisionAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
         "task",
@@ -70,14 +70,14 @@ class DecisionAdmin(ReadOnlyAdmin[Decision]):
 
 
 @admin.register(Explanation)
-class ExplanationAdmin(ReadOnlyAdmin[Explanation]):
+class ExplanationAdmin(ReadOnlyAdmin):
     list_display = ("id", "shape", "fleet_version", "created_at")
     search_fields = ("=id", "shape__exact")
     ordering = ("-id",)
 
 
 @admin.register(LogChunk)
-class LogChunkAdmin(ReadOnlyAdmin[LogChunk]):
+class LogChunkAdmin(ReadOnlyAdmin):
     list_display = ("id", "attempt", "stream", "offset")
     list_filter = ("stream",)
     search_fields = ("=attempt__task__id", "=attempt__id")
@@ -92,14 +92,14 @@ class LogChunkAdmin(ReadOnlyAdmin[LogChunk]):
 
 
 @admin.register(Blob)
-class BlobAdmin(ReadOnlyAdmin[Blob]):
+class BlobAdmin(ReadOnlyAdmin):
     list_display = ("sha256", "size", "created_at")
     search_fields = ("sha256__startswith",)
     ordering = ("-created_at",)
 
 
 @admin.register(BlobChunk)
-class BlobChunkAdmin(ReadOnlyAdmin[BlobChunk]):
+class BlobChunkAdmin(ReadOnlyAdmin):
     list_display = ("id", "blob", "index", "size")
     search_fields = ("blob__sha256__startswith",)
     ordering = ("-id",)

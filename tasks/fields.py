@@ -99,8 +99,8 @@ class Fields:
         self.refuse(field, f"must be one of {', '.join(choices)}, was {shown(value)}.")
         return default
 
-    def content(self, field: str, *, most: int) -> bytes | None:
-        """Text as UTF-8, or bytes; None when it was not given. ``most`` counts bytes."""
+    def content(self, field: str, *, most: int | None = None) -> bytes | None:
+        """Text as UTF-8, or bytes; None when it was not given. ``most`` limits the bytes."""
         value = self._given.get(field)
         if value is None:
             return None
@@ -111,12 +111,17 @@ class Fields:
             self.refuse(field, "must be text that can be written as UTF-8, without lone surrogates.")
             return None
         content = value.encode() if isinstance(value, str) else value
-        self.limit(field, len(content), most)
+        if most is not None:
+            self.limit(field, len(content), most)
         return content
 
     def limit(self, field: str, size: int, most: int) -> None:
-        if size > most:
-            self.refuse(field, f"at most {in_bytes(most)}, was {in_bytes(size)}.")
+        if size <= most:
+            return
+        was = in_bytes(size, ".1f")
+        if was == in_bytes(most, ".1f"):
+            was = f"{size - most} bytes more"
+        self.refuse(field, f"at most {in_bytes(most, 'g')}, was {was}.")
 
     def words(self, field: str, *, most: int, most_bytes: int) -> tuple[str, ...]:
         """A list of texts, such as arguments; ``most_bytes`` limits them together."""
@@ -188,13 +193,7 @@ def shown(value: object) -> str:
     return f"“{text}”" if isinstance(value, str) else text
 
 
-def in_bytes(size: int) -> str:
-    """1048576 as "1 MiB", 20971520 as "20.0 MiB", 900 as "900 bytes"."""
-    for factor, unit in ((MIB, "MiB"), (KIB, "KiB")):
-        if size >= factor:
-            return (
-                f"{size // factor} {unit}"
-                if size % factor == 0 and size < 17 * factor
-                else f"{size / factor:.1f} {unit}"
-            )
-    return f"{size} bytes"
+def in_bytes(size: int, precision: str) -> str:
+    """20971520 as "20.0 MiB" with the precision ".1f", 1048576 as "1 MiB" with "g"."""
+    unit, factor = ("MiB", MIB) if size >= MIB else ("KiB", KIB)
+    return f"{size / factor:{precision}} {unit}"

@@ -54,6 +54,8 @@ DEFAULT_MAX_ATTEMPTS = 3
 
 MAX_ARGS = 256
 MAX_ARGS_BYTES = MAX_ENV_BYTES = 32 * KIB  # both travel inside the order, whose frame is limited
+MAX_BASE64_BYTES = MAX_MODULE_BYTES * 4 // 3 + KIB * KIB
+"""Checked before decoding, so that nothing huge is decoded; line breaks in it take some room, too."""
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
@@ -188,23 +190,28 @@ def _payload(fields: Fields, driver: Driver) -> bytes | None:
 
 
 def _module(fields: Fields) -> bytes | None:
-    # Base64 is a third longer; the limit is checked on the text first, so that nothing huge is decoded.
-    given = fields.content("module", most=MAX_MODULE_BYTES * 4 // 3 + 4)
-    if given is None or len(given) > MAX_MODULE_BYTES * 4 // 3 + 4:
+    given = fields.content("module")
+    if given is None:
         return None
-    if given.startswith(b"\0asm"):
-        module = given
-    else:
-        try:
-            module = base64.b64decode(b"".join(given.split()), validate=True)
-        except binascii.Error:
-            fields.refuse("module", "must be a WebAssembly module, as a file or in base64.")
-            return None
+    if len(given) > MAX_BASE64_BYTES:
+        fields.limit("module", len(given) * 3 // 4, MAX_MODULE_BYTES)
+        return None
+    module = given if given.startswith(b"\0asm") else _decoded(given)
+    if module is None:
+        fields.refuse("module", "must be a WebAssembly module, as a file or in base64.")
+        return None
     before = len(fields.errors)
     fields.limit("module", len(module), MAX_MODULE_BYTES)
     if len(fields.errors) == before and (problem := module_problem(module)):
         fields.refuse("module", problem)
     return module
+
+
+def _decoded(text: bytes) -> bytes | None:
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except binascii.Error:
+        return None
 
 
 def module_problem(module: bytes) -> str:

@@ -1,0 +1,80 @@
+"""The small cast that all Django tests share: a user of each role, and nodes.
+
+Nothing of Django is imported until a fixture needs it: the tests of coordinator and agent run without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+    from nodes.models import Node
+
+MakeNode = Callable[..., "Node"]
+
+
+def _user(role: str) -> User:
+    from django.contrib.auth.models import Group, User
+
+    user = User.objects.create_user(f"some-{role}")
+    user.groups.add(Group.objects.get(name=role))
+    return user
+
+
+@pytest.fixture
+def viewer(db: None) -> User:
+    return _user("viewer")
+
+
+@pytest.fixture
+def submitter(db: None) -> User:
+    return _user("submitter")
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    return _user("operator")
+
+
+@pytest.fixture
+def admin_user(db: None) -> User:
+    return _user("admin")
+
+
+@pytest.fixture
+def make_node(db: None) -> MakeNode:
+    """``make_node(**columns)``: a node that is connected and idle unless the columns say otherwise."""
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from nodes.models import Node
+
+    numbers = count(1)
+
+    def make(**columns: Any) -> Node:
+        number, now = next(numbers), timezone.now()
+        size = {"cpu_millis": 1000, "memory_mb": 1024, "disk_mb": 10_000, "gpu_count": 0}
+        size |= {name: columns[name] for name in size if name in columns}
+        free = {f"free_{name}": amount for name, amount in size.items()}
+        usual = {
+            "name": f"node-{number}",
+            "public_key": f"{number:064x}",
+            "sealing_key": f"{number:064x}",
+            "approved_at": now,
+            "region": "eu-west",
+            "drivers": [{"name": name, "available": True} for name in ("wasm", "python")],
+            "connected": True,
+            "connected_at": now,
+            "last_contact_at": now,
+            "deadline_at": now + timedelta(minutes=5),
+        }
+        return Node.objects.create(**(usual | size | free | columns))
+
+    return make
