@@ -179,7 +179,9 @@ class Hub:
         frames: dict[Subscriber, list[str]] = {}
         for name, watch in self._watches.items():
             self._tell_watched(watch, now)
-            for subscriber, html in self._render(watch, now, dirty=name in dirty or watch.topic.name in dirty):
+            for subscriber, html in self._render(
+                watch, now, dirty=name in dirty or watch.topic.name in dirty
+            ):
                 frames.setdefault(subscriber, []).append(html)
         for subscriber, parts in frames.items():
             subscriber.deliver("\n".join(parts))

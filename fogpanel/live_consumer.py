@@ -46,7 +46,12 @@ def closing(refusal: live.Refused) -> Message:
 
 def asked_topics(query: bytes) -> list[str]:
     """The topics in the query string; raises `live.Refused` where they cannot be subscribed to."""
-    topics = [name for part in parse_qs(query.decode(errors="replace")).get("topics", []) for name in part.split(",") if name]
+    topics = [
+        name
+        for part in parse_qs(query.decode(errors="replace")).get("topics", [])
+        for name in part.split(",")
+        if name
+    ]
     if not topics:
         raise live.Refused(4400, "topics: name at least one, as in ?topics=fleet,events.")
     if len(topics) > live.TOPICS_MAX:

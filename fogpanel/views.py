@@ -60,7 +60,9 @@ def events(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _problem(request, 400, "That request does not make sense", "Go back, reload the page and try again.")
+    return _problem(
+        request, 400, "That request does not make sense", "Go back, reload the page and try again."
+    )
 
 
 def not_allowed(request: HttpRequest, exception: Exception) -> HttpResponse:

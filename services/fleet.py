@@ -19,6 +19,7 @@ COUNTED_TO = 1000
 RECENT_S = 60.0
 HOUR_S = 3600.0
 BUCKETS = 30
+REST = (NodeStatus.BUSY, NodeStatus.MAINTENANCE, NodeStatus.OFFLINE)  # than idle and active
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,17 @@ class Summary:
         return self.nodes_total - self.nodes.get(NodeStatus.OFFLINE, 0)
 
     @property
+    def nodes_well(self) -> int:
+        return self.nodes.get(NodeStatus.IDLE, 0) + self.nodes.get(NodeStatus.ACTIVE, 0)
+
+    @property
     def node_parts(self) -> list[tuple[str, float]]:
-        return [(tone(status), self.nodes.get(status, 0)) for status in NodeStatus]
+        return [("ok", self.nodes_well), *((tone(status), self.nodes.get(status, 0)) for status in REST)]
 
     @property
     def nodes_in_words(self) -> str:
-        well = self.nodes.get(NodeStatus.IDLE, 0) + self.nodes.get(NodeStatus.ACTIVE, 0)
-        rest = (NodeStatus.BUSY, NodeStatus.MAINTENANCE, NodeStatus.OFFLINE)
-        told = [f"{self.nodes[status]:,} {status}" for status in rest if self.nodes.get(status)]
-        return " · ".join([f"{well:,} idle or active", *told])
+        told = [f"{self.nodes[status]:,} {status}" for status in REST if self.nodes.get(status)]
+        return " · ".join([f"{self.nodes_well:,} idle or active", *told])
 
     @property
     def cpu_percent(self) -> float:
@@ -171,6 +174,9 @@ def _totals(now: datetime) -> dict[str, int]:
     """What the nodes that are here offer, and what of that is free."""
     here = with_status(fleet_nodes(), now).exclude(status=NodeStatus.OFFLINE)
     sums = here.aggregate(
-        cpu=Sum("cpu_millis"), cpu_free=Sum("free_cpu_millis"), memory=Sum("memory_mb"), memory_free=Sum("free_memory_mb")
+        cpu=Sum("cpu_millis"),
+        cpu_free=Sum("free_cpu_millis"),
+        memory=Sum("memory_mb"),
+        memory_free=Sum("free_memory_mb"),
     )
     return {name: value or 0 for name, value in sums.items()}

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nlargest
 
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
 from fogpanel.models import Event
 from fogpanel.templatetags.fog import duration
 from services.fleet import user_tasks
@@ -13,25 +16,25 @@ from tasks.models import Task
 from tasks.states import TaskState
 
 LINES = 10
+EVENTS_AT_LEAST = 4  # a busy fleet must not wash them away
 STREAM_S = 60.0
 LANES = 8
 BLOCKS_MAX = 200
-LANE_H = 22
-NAME_W = 110.0
-TRACK_W = 610.0
+NARROWEST_S = 0.2  # what is shorter is drawn as long as this, or nobody would see it
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     at: datetime
     level: str
-    sentence: str
-    href: str = ""
+    sentence: str | SafeString
     took: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
+    """A task in its lane; ``x`` and ``width`` are in seconds from the lane's left edge."""
+
     state: str
     x: float
     width: float
@@ -41,63 +44,55 @@ class Block:
 @dataclass(frozen=True, slots=True)
 class Lane:
     name: str
-    y: int
     blocks: list[Block]
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
-    lanes: list[Lane]
-    width: float
-    track_x: float
-    track_width: float
-
-    @property
-    def height(self) -> int:
-        return LANE_H * len(self.lanes)
-
-
-def newest_lines(number: int = LINES) -> list[Line]:
-    events = [Line(event.at, event.level, event.sentence, _page_of(event)) for event in Event.objects.all()[:number]]
+def newest_lines() -> list[Line]:
+    """The newest of both; some are events whenever there are any."""
+    events = [_event_line(event) for event in Event.objects.all()[:LINES]]
     finished = user_tasks().filter(finished_at__isnull=False).order_by("-finished_at").select_related("node")
-    return nlargest(number, [*events, *map(_told, finished[:number])], key=lambda line: line.at)
+    tasks = [_task_line(task) for task in finished[:LINES]]
+    kept = events[:EVENTS_AT_LEAST]
+    others = nlargest(LINES - len(kept), [*events[EVENTS_AT_LEAST:], *tasks], key=lambda line: line.at)
+    return sorted([*kept, *others], key=lambda line: line.at, reverse=True)
 
 
-def _page_of(event: Event) -> str:
+def _event_line(event: Event) -> Line:
     pages = {"node": "/nodes/{}", "task": "/tasks/{}"}
-    known = event.subject_kind in pages and event.subject_id is not None
-    return pages[event.subject_kind].format(event.subject_id) if known else ""
+    if event.subject_kind not in pages or event.subject_id is None:
+        return Line(event.at, event.level, event.sentence)
+    href = pages[event.subject_kind].format(event.subject_id)
+    return Line(event.at, event.level, format_html('<a href="{}">{}</a>', href, event.sentence))
 
 
-def _told(task: Task) -> Line:
+def _task_line(task: Task) -> Line:
     assert task.finished_at is not None, "only finished tasks are asked for"
-    where = f" on {task.node.name}" if task.node and task.started_at else ""
+    where = format_html(" on <b>{}</b>", task.node.name) if task.node and task.started_at else ""
+    sentence = format_html(
+        '<a href="/tasks/{}">Task <b>{}</b> {}{}</a>', task.id, task.name, task.state, where
+    )
     took = duration((task.finished_at - task.started_at).total_seconds()) if task.started_at else ""
     level = Event.Level.ERROR if task.state == TaskState.FAILED else Event.Level.INFO
-    return Line(task.finished_at, level, f"Task {task.name} {task.state}{where}", f"/tasks/{task.id}", took)
+    return Line(task.finished_at, level, sentence, took)
 
 
-def stream(now: datetime) -> Stream:
-    """Who worked when in the last minute; the nodes that worked last come first."""
+def stream(now: datetime) -> list[Lane]:
+    """Who worked when in the last minute, by name; at most the `LANES` nodes that worked last."""
     since = now - timedelta(seconds=STREAM_S)
     with_node = user_tasks().filter(node__isnull=False, started_at__isnull=False).select_related("node")
     finished = with_node.filter(finished_at__gte=since).order_by("-finished_at")[:BLOCKS_MAX]
     running = with_node.filter(state=TaskState.RUNNING).order_by("-id")[:BLOCKS_MAX]
-    by_node: dict[str, list[Task]] = {}
+    lanes: dict[int, Lane] = {}
     for task in [*running, *finished]:
-        if task.node and (task.node.name in by_node or len(by_node) < LANES):
-            by_node.setdefault(task.node.name, []).append(task)
-    lanes = [
-        Lane(name, LANE_H * i, [_block(task, since, now) for task in by_node[name]])
-        for i, name in enumerate(sorted(by_node))
-    ]
-    return Stream(lanes, NAME_W + TRACK_W, NAME_W, TRACK_W)
+        if task.node and (task.node.id in lanes or len(lanes) < LANES):
+            lane = lanes.setdefault(task.node.id, Lane(task.node.name, []))
+            lane.blocks.append(_block(task, since, now))
+    return sorted(lanes.values(), key=lambda lane: lane.name)
 
 
 def _block(task: Task, since: datetime, now: datetime) -> Block:
     start = max(since, task.started_at or now)
     end = max(start, task.finished_at or now)
-    scale = TRACK_W / STREAM_S
-    x = NAME_W + scale * (start - since).total_seconds()
-    shown = task.state if task.state in ("running", "succeeded", "failed") else "other"
-    return Block(shown, round(x, 1), round(max(2.0, scale * (end - start).total_seconds()), 1), f"{task.name}: {task.state}")
+    x = (start - since).total_seconds()
+    width = max(NARROWEST_S, (end - start).total_seconds())
+    return Block(task.state, round(x, 2), round(width, 2), f"{task.name}: {task.state}")

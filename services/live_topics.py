@@ -14,14 +14,18 @@ AGEING_S = 5.0  # statuses change by silence alone
 MOVING_S = 2.0  # the task stream flows
 
 
+def _fragment(name: str, **context: object) -> str:
+    return render_to_string(f"services/{name}.html", {**context, "oob": True})
+
+
 @live.topic("fleet", allow=live.viewer, every_s=AGEING_S)
 def render_fleet(key: str) -> str:
-    return render_to_string("services/_fleet.html", {"fleet": fleet.summary(timezone.now()), "oob": True})
+    return _fragment("_fleet", fleet=fleet.summary(timezone.now()))
 
 
 @live.topic("services", allow=live.viewer, every_s=AGEING_S)
 def render_grid(key: str) -> str:
-    return render_to_string("services/_grid.html", {"cards": cards.cards(timezone.now()), "oob": True})
+    return _fragment("_grid", cards=cards.cards(timezone.now()))
 
 
 @live.topic("service", allow=live.viewer, every_s=AGEING_S)
@@ -29,19 +33,19 @@ def render_service(key: str) -> str:
     if key not in BY_SLUG:
         return ""
     card = cards.card(BY_SLUG[key], ServiceState.objects.filter(slug=key).first(), timezone.now())
-    return render_to_string("services/_service.html", {"card": card, "oob": True})
+    return _fragment("_service", card=card)
 
 
 @live.topic("topology", allow=live.viewer, every_s=AGEING_S)
 def render_topology(key: str) -> str:
-    return render_to_string("services/_topology.html", {"map": topology.topology(timezone.now()), "oob": True})
+    return _fragment("_topology", map=topology.topology(timezone.now()))
 
 
 @live.topic("events", allow=live.viewer, every_s=MOVING_S)
 def render_events(key: str) -> str:
-    return render_to_string("services/_happenings.html", {"lines": happenings.newest_lines(), "oob": True})
+    return _fragment("_happenings", lines=happenings.newest_lines())
 
 
 @live.topic("stream", allow=live.viewer, every_s=MOVING_S)
 def render_stream(key: str) -> str:
-    return render_to_string("services/_stream.html", {"stream": happenings.stream(timezone.now()), "oob": True})
+    return _fragment("_stream", lanes=happenings.stream(timezone.now()))

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fogpanel.access import Role, requires
+from fogpanel.access import Role, allows, requires
 from services import cards, fleet, happenings, topology
 from services.catalogue import BY_SLUG, SERVICES
 from services.models import ServiceState, State
@@ -22,10 +22,11 @@ def control_panel(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     context = {
         "section": "panel",
+        "may_submit": allows(request.user, Role.SUBMITTER),
         "fleet": fleet.summary(now),
         "cards": cards.cards(now),
         "map": topology.topology(now),
-        "stream": happenings.stream(now),
+        "lanes": happenings.stream(now),
         "lines": happenings.newest_lines(),
     }
     return render(request, "services/control_panel.html", context)
@@ -51,7 +52,9 @@ def health(request: HttpRequest) -> JsonResponse:
     now = timezone.now()
     rows = ServiceState.objects.in_bulk()
     states = {s.slug: cards.present_state(s, rows.get(s.slug), now)[0] for s in SERVICES}
-    return JsonResponse({"status": worst(list(states.values())), "services": states, "version": settings.VERSION})
+    return JsonResponse(
+        {"status": worst(list(states.values())), "services": states, "version": settings.VERSION}
+    )
 
 
 def worst(states: list[str]) -> str:

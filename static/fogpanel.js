@@ -55,7 +55,11 @@ function showLive(status) {
   live.querySelector(".live-word").textContent = words[status];
 }
 
+let heardAt = Date.now();
+
 function showUpdate() {
+  heardAt = Date.now();
+  showLive("connected");
   const time = live?.querySelector("[data-testid=last-update]");
   if (!time) return;
   const now = new Date();
@@ -67,11 +71,22 @@ document.addEventListener("htmx:wsConnecting", () => showLive(navigator.onLine ?
 document.addEventListener("htmx:wsOpen", () => showLive("connected"));
 document.addEventListener("htmx:wsAfterMessage", () => { showUpdate(); tellTimes(); });
 document.addEventListener("htmx:wsClose", (event) => {
+  const { code, reason } = event.detail.event;
   // 4xxx is the panel's own word: it refused, and trying again would not help.
-  const refused = event.detail.event.code >= 4000;
+  const refused = code >= 4000;
   showLive(refused || !navigator.onLine ? "offline" : "reconnecting");
-  if (refused && live) live.title = event.detail.event.reason;
+  if (refused && live) live.title = reason;
+  // The extension tries again by itself after a broken connection, but not after an orderly goodbye.
+  if (!refused && ![1006, 1011, 1012, 1013].includes(code)) {
+    setTimeout(() => event.detail.socketWrapper.reconnect(), 500 + 1000 * Math.random());
+  }
 });
+
+// Every page hears of its navigation every few seconds; a connection that is silent for long is not live.
+const SILENCE_MS = 20_000;
+setInterval(() => {
+  if (live?.dataset.status === "connected" && Date.now() - heardAt > SILENCE_MS) showLive("reconnecting");
+}, 1000);
 window.addEventListener("offline", () => showLive("offline"));
 if (live && live.dataset.status !== "connected") showLive("reconnecting");
 document.addEventListener("htmx:afterSettle", tellTimes);

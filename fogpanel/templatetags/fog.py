@@ -180,7 +180,7 @@ def duration(seconds: float | None) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
@@ -189,12 +189,12 @@ def duration(seconds: float | None) -> str:
 
 @register.filter
 def megabytes(amount_mb: float) -> str:
-    """Megabytes in the unit that suits: 512 MB, 2.0 GB, 1.4 TB."""
-    if amount_mb < 1024:
-        return f"{amount_mb:.0f} MB"
-    if amount_mb < 1024 * 1024:
-        return f"{amount_mb / 1024:.1f} GB"
-    return f"{amount_mb / 1024 / 1024:.1f} TB"
+    """Megabytes in the unit that suits: 512 MB, 2.0 GB, 144 GB, 1.4 TB."""
+    amount, unit = amount_mb, "MB"
+    for larger in ("GB", "TB"):
+        if amount >= 1024:
+            amount, unit = amount / 1024, larger
+    return f"{amount:.1f} {unit}" if unit != "MB" and amount < 10 else f"{amount:.0f} {unit}"
 
 
 @register.filter

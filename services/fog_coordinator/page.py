@@ -6,24 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from coordinator.values import RoutingStrategy
+from coordinator.strategies import STRATEGIES
+from coordinator.strategies.strategy import Strategy
 from services.fog_coordinator.canary import latest_round
 from services.fog_coordinator.probe import sweeps
 from services.fog_coordinator.rules import Canary
-
-WHAT_THEY_DO = {
-    RoutingStrategy.ROUND_ROBIN: "The eligible node that got work longest ago, so that work stays even as nodes come and go.",
-    RoutingStrategy.LEAST_LOADED: "The node with the lowest load: measured load or reserved share, whichever is larger.",
-    RoutingStrategy.AFFINITY_BASED: "The node on which the task wastes least of CPU, memory, storage and GPU; then labels and cached inputs.",
-    RoutingStrategy.PROXIMITY_BASED: "The nearest node: its region first, then the distance to the submitter.",
-    RoutingStrategy.PRIVACY_AWARE: "Onion-capable nodes only, by reputation, then far from the submitter and from the nodes used last, then by load.",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class StrategyRow:
     name: str
-    what: str
+    sentence: str
+    parts: list[tuple[float, str]]  # (weight in percent, what is scored)
     state: str
     word: str
     placed_ms: float | None
@@ -32,17 +26,30 @@ class StrategyRow:
 
 def page(now: datetime) -> dict[str, Any]:
     canaries = {one.strategy: one for one in latest_round()}
-    rows = [_row(strategy, canaries.get(strategy)) for strategy in RoutingStrategy]
+    rows = [_row(strategy, canaries.get(name)) for name, strategy in STRATEGIES.items()]
     return {"strategies": rows, "sweeps": sweeps(now)}
 
 
-def _row(strategy: RoutingStrategy, canary: Canary | None) -> StrategyRow:
-    what = WHAT_THEY_DO[strategy]
+def _row(strategy: Strategy, canary: Canary | None) -> StrategyRow:
+    state, word, trouble = _fared(canary)
+    placed_s = canary.placed_after_s if canary else None
+    return StrategyRow(
+        name=strategy.name,
+        sentence=strategy.sentence,
+        parts=[(100 * part.weight, part.score.sentence) for part in (*strategy.parts, *strategy.moving)],
+        state=state,
+        word=word,
+        placed_ms=None if placed_s is None else 1000 * placed_s,
+        trouble=trouble,
+    )
+
+
+def _fared(canary: Canary | None) -> tuple[str, str, str]:
+    """State, word, and what was wrong."""
     if canary is None:
-        return StrategyRow(strategy, what, "unknown", "No canary sent yet", None, "")
-    placed_ms = None if canary.placed_after_s is None else 1000 * canary.placed_after_s
+        return "unknown", "None sent yet", ""
     if canary.right:
-        return StrategyRow(strategy, what, "succeeded", "Came back right", placed_ms, "")
+        return "succeeded", "Came back right", ""
     if not canary.over:
-        return StrategyRow(strategy, what, "running", "On its way", placed_ms, "")
-    return StrategyRow(strategy, what, "failed", "Failed", placed_ms, f"It {canary.trouble}.")
+        return "running", "On its way", ""
+    return "failed", "Failed", f"It {canary.trouble}."

@@ -71,7 +71,12 @@ def _last_before(moment: datetime, newest: int) -> int:
     low, high = 0, newest
     while low < high:
         middle = (low + high + 1) // 2
-        found = Decision.objects.filter(id__lte=middle).order_by("-id").values_list("decided_at", flat=True).first()
+        found = (
+            Decision.objects.filter(id__lte=middle)
+            .order_by("-id")
+            .values_list("decided_at", flat=True)
+            .first()
+        )
         if found is None or found < moment:
             low = middle
         else:
