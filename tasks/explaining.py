@@ -69,9 +69,9 @@ class Explained:
 
 
 def explain(decision: Decision) -> Explained:
-    """``decision`` with its explanation and chosen node loaded."""
+    """``decision`` with its explanation and chosen node loaded. Rows stay in the strategy's order."""
     rows: list[dict[str, Any]] = decision.explanation.rows if decision.explanation else []
-    scored = sorted((row for row in rows if row.get("reason") is None), key=_by_score)
+    scored = [row for row in rows if row.get("reason") is None]
     names = list(dict.fromkeys(part for row in scored for part in row["parts"]))
     tones = {name: f"part-{index % PART_TONES}" for index, name in enumerate(names)}
     return Explained(
@@ -82,10 +82,6 @@ def explain(decision: Decision) -> Explained:
         others=_others(decision),
         fell=counted(decision.rejected),
     )
-
-
-def _by_score(row: dict[str, Any]) -> tuple[float, str]:
-    return -(row["score"] or 0.0), row["name"]
 
 
 def _eligible(row: dict[str, Any], tones: Mapping[str, str], chosen: int | None) -> Eligible:

@@ -23,7 +23,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b\x0c\x
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """``kind`` is stdout, stderr, or mark: a line of the panel's own between two attempts."""
+    """``kind`` is stdout, stderr, or between: a line of the panel's own between two attempts."""
 
     kind: str
     text: str
@@ -60,7 +60,7 @@ class Splitter:
         self.lines += self.open_lines()
         self.rests.clear()
         if self.attempt is not None:
-            self.lines.append(Line("mark", f"attempt {attempt.number} on {attempt.node.name}"))
+            self.lines.append(Line("between", f"attempt {attempt.number} on {attempt.node.name}"))
         self.attempt = attempt.id
 
     def open_lines(self) -> list[Line]:
@@ -87,7 +87,7 @@ def read(task_id: int, after: int = 0) -> LogPart:
     part = LogPart(splitter.lines, splitter.open_lines(), position)
     if not after and len(part.lines) > SHOWN_LINES:
         part.left_out = len(part.lines) - SHOWN_LINES
-        part.start = 1 + sum(line.kind != "mark" for line in part.lines[:-SHOWN_LINES])
+        part.start = 1 + sum(line.kind != "between" for line in part.lines[:-SHOWN_LINES])
         part.lines = part.lines[-SHOWN_LINES:]
     return part
 
