@@ -188,8 +188,9 @@ MAX_ATTEMPTS = int(env.number("FOGPANEL_MAX_ATTEMPTS", 3, least=1, most=20))
 AGENT_HANDLERS = {
     "facts": "nodes.handlers.store_facts",
     "heartbeat": "nodes.handlers.store_heartbeats",
-    "acknowledge": "nodes.handlers.acknowledge_orders",
+    # What a node holds is compared with what it had acknowledged before it connected, so this comes first.
     "holding": "tasks.handlers.reconcile_holdings",
+    "acknowledge": "nodes.handlers.acknowledge_orders",
     "started": "tasks.handlers.mark_started",
     "log": "tasks.handlers.store_logs",
     "finished": "tasks.handlers.accept_results",

@@ -41,7 +41,9 @@ def take(public_key: str, address: str | None, now: datetime) -> Lease:
         node = Node.objects.select_for_update().filter(public_key=public_key).first()
         if node is None or node.archived_at is not None:
             raise NotWelcome(
-                "not-enrolled", "This machine is not (or no longer) part of the fog: join it again.", retry=False
+                "not-enrolled",
+                "This machine is not (or no longer) part of the fog: join it again.",
+                retry=False,
             )
         if node.approved_at is None:
             raise NotWelcome(
@@ -87,3 +89,8 @@ def beat() -> tuple[float, float]:
     fleet = Node.objects.filter(archived_at=None).count()
     heartbeat_s = max(settings.HEARTBEAT_S, fleet / settings.HEARTBEATS_PER_S_MAX)
     return heartbeat_s, max(settings.HEARTBEAT_TIMEOUT_S, 3 * heartbeat_s)
+
+
+def announce(lease: Lease) -> None:
+    """Tell other processes that this lease is the newest, so that they close an older connection."""
+    wake("took-over", f"{lease.node_id}:{lease.epoch}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
+from fogpanel.wakes import Key, on_wake
+
 
 class AgentSocket(Protocol):
     """What other threads may ask of an agent's connection. Both calls return at once."""
@@ -46,3 +48,14 @@ def get(node_id: int) -> AgentSocket | None:
 def held() -> list[AgentSocket]:
     with _lock:
         return list(_sockets.values())
+
+
+def _close_older(keys: frozenset[Key]) -> None:
+    for key in keys:
+        node_id, epoch = map(int, str(key).split(":"))
+        socket = get(node_id)
+        if socket is not None and socket.epoch < epoch:
+            socket.refuse("replaced", "Another connection with this identity took over.", retry=False)
+
+
+on_wake("took-over", _close_older)

@@ -1,0 +1,39 @@
+"""What Daphne serves: pages, API, the sockets of agents and browsers, and the threads behind them."""
+
+from __future__ import annotations
+
+import os
+
+import django
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fogpanel.settings")
+django.setup()
+
+from fogpanel import wakes  # noqa: E402
+from fogpanel.live_consumer import LiveConsumer  # noqa: E402
+from nodes.consumers import AgentConsumer  # noqa: E402
+from nodes.inbox import inbox  # noqa: E402
+from nodes.outbox import sender  # noqa: E402
+from nodes.presence import PresenceWriter  # noqa: E402
+from tasks.placement import placer  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": get_asgi_application(),
+        "websocket": URLRouter(
+            [
+                path("ws/agent/", AgentConsumer.as_asgi()),
+                path("ws/live/", AllowedHostsOriginValidator(AuthMiddlewareStack(LiveConsumer.as_asgi()))),
+            ]
+        ),
+    }
+)
+
+wakes.start()
+for thread in (inbox, sender, placer, PresenceWriter()):
+    thread.start()

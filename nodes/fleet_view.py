@@ -1,0 +1,56 @@
+"""A node's row as routing sees it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from coordinator.values import Availability, FogNode, NodeType, Resources
+from nodes.models import Node
+
+IPV4_NETWORK_BITS = 16
+IPV6_NETWORK_BITS = 32
+
+
+def as_fog_node(node: Node) -> FogNode:
+    return FogNode(
+        node_id=node.id,
+        name=node.name,
+        node_type=NodeType(node.node_type),
+        total=Resources(
+            cpu_millis=node.cpu_millis,
+            memory_mb=node.memory_mb,
+            disk_mb=node.disk_mb,
+            gpus=node.gpu_count,
+        ),
+        free=Resources(
+            cpu_millis=node.free_cpu_millis,
+            memory_mb=node.free_memory_mb,
+            disk_mb=node.free_disk_mb,
+            gpus=node.free_gpu_count,
+        ),
+        region=node.region,
+        latitude=node.latitude,
+        longitude=node.longitude,
+        network=network_of(node.address),
+        drivers=frozenset(fact["name"] for fact in node.drivers if fact.get("available")),
+        labels=node.labels,
+        onion_capable="relay" in node.flags,
+        reputation=node.reputation,
+        measured_load=node.cpu_percent / 100,
+        availability=Availability(node.availability),
+        connected=node.connected,
+        last_contact=node.last_contact_at.timestamp() if node.last_contact_at else 0.0,
+        timeout_s=node.timeout_s,
+        last_assigned=node.last_assigned_at.timestamp() if node.last_assigned_at else 0.0,
+        said_goodbye=node.said_goodbye,
+    )
+
+
+def network_of(address: str | None) -> str:
+    """The network that an address shares fate with: its IPv4 /16 or IPv6 /32; empty if unknown."""
+    if not address:
+        return ""
+    ip = ip_address(address)
+    bits = IPV4_NETWORK_BITS if ip.version == 4 else IPV6_NETWORK_BITS
+    prefix = int(ip) >> (ip.max_prefixlen - bits) << (ip.max_prefixlen - bits)
+    return f"{type(ip)(prefix)}/{bits}"

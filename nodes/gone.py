@@ -1,0 +1,27 @@
+"""When a node goes, whoever gave it work is told within the same transaction (`NODE_GONE_HANDLERS`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from functools import cache
+from typing import TypeAlias
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from nodes.models import Node
+
+GoneHandler: TypeAlias = Callable[[Collection[int], str, datetime], None]
+
+
+@cache
+def _handlers() -> list[GoneHandler]:
+    return [import_string(dotted) for dotted in settings.NODE_GONE_HANDLERS]
+
+
+def give_work_away(node_ids: Collection[int], sentence: str, now: datetime) -> None:
+    """What runs on these nodes counts as lost there. ``sentence`` completes "moved because …"."""
+    Node.objects.filter(id__in=node_ids).update(gone_at=now, changed_at=now)
+    for handle in _handlers():
+        handle(node_ids, sentence, now)

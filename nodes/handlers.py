@@ -1,0 +1,165 @@
+"""What agents say about themselves, stored. Each handler takes all such messages of one batch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.db.models import F
+
+from coordinator.values import NodeType
+from fogagent.messages import Acknowledge, Facts, Goodbye, Heartbeat, Problem
+from fogpanel import audit, live
+from fogpanel.wakes import wake
+from nodes.gone import give_work_away
+from nodes.inbox import Reply
+from nodes.models import Node, Order, Sample
+
+MAX_AHEAD_S = 120.0
+"""A heartbeat dated further ahead than this comes from a wrong clock and is refused."""
+
+KNOWN_FLAGS = ("compute", "relay", "mix", "exit", "entry")
+
+
+def store_facts(received: Sequence[tuple[int, Facts]], now: datetime) -> Iterable[Reply]:
+    """Take over what machines say they are; refuse what they cannot be."""
+    replies: list[Reply] = []
+    for node_id, facts in received:
+        if problem := facts_problem(facts):
+            replies.append((node_id, Problem(code="bad-facts", sentence=problem)))
+            continue
+        node = Node.objects.select_for_update().get(id=node_id)
+        _take_over(node, facts, now)
+        live.changed("nodes", "fleet", "topology", f"node:{node_id}")
+    wake("placer")
+    return replies
+
+
+def facts_problem(facts: Facts) -> str:
+    """What is wrong with these facts, as a sentence that names the field; empty if nothing."""
+    if facts.node_type not in set(NodeType):
+        return f"node_type: must be one of {', '.join(NodeType)}, was {facts.node_type!r}."
+    if unknown := set(facts.flags) - set(KNOWN_FLAGS):
+        return f"flags: must be among {', '.join(KNOWN_FLAGS)}, {', '.join(sorted(unknown))} is not."
+    return ""
+
+
+def _take_over(node: Node, facts: Facts, now: datetime) -> None:
+    offered = {
+        "cpu_millis": facts.cpu_millis,
+        "memory_mb": facts.memory_mb,
+        "disk_mb": facts.disk_mb,
+        "gpu_count": len(facts.gpus),
+    }
+    # What is free changes by as much as what is offered, since what is reserved stays reserved.
+    freed = {
+        f"free_{name}": F(f"free_{name}") + amount - getattr(node, name) for name, amount in offered.items()
+    }
+    Node.objects.filter(id=node.id).update(
+        **offered,
+        **freed,
+        **described(facts),
+        labels={**(node.join_key.labels if node.join_key else {}), **facts.labels},
+        changed_at=now,
+    )
+
+
+def described(facts: Facts) -> dict[str, object]:
+    """The columns of a node that its facts fill as they are."""
+    return {
+        "node_type": facts.node_type,
+        "flags": list(facts.flags),
+        "region": facts.region[:60],
+        "latitude": facts.latitude,
+        "longitude": facts.longitude,
+        "hostname": facts.hostname,
+        "platform": facts.platform,
+        "agent_version": facts.version,
+        "drivers": [
+            {"name": d.name, "available": d.available, "reason": d.reason, "version": d.version}
+            for d in facts.drivers
+        ],
+        "gpus": [{"name": gpu.name, "memory_mb": gpu.memory_mb} for gpu in facts.gpus],
+    }
+
+
+UPDATE_VITALS = """
+UPDATE nodes_node SET cpu_percent = %s, memory_used_mb = %s, memory_total_mb = %s, disk_free_mb = %s,
+    load_1m = %s, last_contact_at = %s, deadline_at = %s, changed_at = %s
+WHERE id = %s
+"""
+
+
+def store_heartbeats(received: Sequence[tuple[int, Heartbeat]], now: datetime) -> Iterable[Reply]:
+    """Note that nodes live and how they are. The panel's own clock says when it heard of it."""
+    ahead = now.timestamp() + MAX_AHEAD_S
+    replies = [(node_id, _from_the_future(beat, now)) for node_id, beat in received if beat.at > ahead]
+    beats = {node_id: beat for node_id, beat in received if beat.at <= ahead}
+    if beats:
+        _write_vitals(beats, now)
+        Sample.objects.bulk_create(_sample(node_id, beat, now) for node_id, beat in sorted(beats.items()))
+        live.changed("nodes", "fleet", *(f"node:{node_id}" for node_id in beats))
+    return replies
+
+
+def _write_vitals(beats: dict[int, Heartbeat], now: datetime) -> None:
+    timeouts = dict(Node.objects.filter(id__in=beats).values_list("id", "timeout_s"))
+    adapt = connection.ops.adapt_datetimefield_value
+    rows = [
+        (
+            beat.cpu_percent,
+            beat.memory_used_mb,
+            beat.memory_total_mb,
+            beat.disk_free_mb,
+            beat.load_1m,
+            adapt(now),
+            adapt(now + timedelta(seconds=timeouts[node_id])),
+            adapt(now),
+            node_id,
+        )
+        for node_id, beat in sorted(beats.items())
+        if node_id in timeouts
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(UPDATE_VITALS, rows)
+
+
+def _sample(node_id: int, beat: Heartbeat, now: datetime) -> Sample:
+    return Sample(
+        node_id=node_id,
+        at=now,
+        cpu_percent=beat.cpu_percent,
+        memory_used_mb=beat.memory_used_mb,
+        memory_total_mb=beat.memory_total_mb,
+        running=beat.running,
+    )
+
+
+def _from_the_future(beat: Heartbeat, now: datetime) -> Problem:
+    ahead = beat.at - now.timestamp()
+    return Problem(
+        code="clock-ahead",
+        sentence=f"at: must not be more than {MAX_AHEAD_S:g} s ahead of the panel's clock, was {ahead:.0f} s "
+        "ahead. Set this machine's clock; until then its heartbeats do not count.",
+    )
+
+
+def acknowledge_orders(received: Sequence[tuple[int, Acknowledge]], now: datetime) -> None:
+    """Orders are safe with their nodes. A node can acknowledge its own orders only."""
+    orders: dict[int, list[int]] = defaultdict(list)
+    for node_id, message in received:
+        orders[node_id] += message.orders
+    for node_id, ids in sorted(orders.items()):
+        Order.objects.filter(node_id=node_id, id__in=ids, acked_at=None).update(acked_at=now)
+
+
+def say_goodbye(received: Sequence[tuple[int, Goodbye]], now: datetime) -> None:
+    """Nodes leave in order: what they run may go to others at once."""
+    ids = {node_id for node_id, _ in received}
+    Node.objects.filter(id__in=ids).update(said_goodbye=True, changed_at=now)
+    for node in Node.objects.filter(id__in=ids):
+        audit.record("node.goodbye", f"{node.name} said goodbye", subject=node)
+    give_work_away(ids, "its node said goodbye", now)
+    live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in ids))

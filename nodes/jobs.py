@@ -1,0 +1,90 @@
+"""Sweeps over nodes: who fell silent, who beats too often for the fleet's size, which rows are old."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from fogagent.messages import Configure
+from fogpanel import audit, live
+from fogpanel.jobs import Run, job
+from fogpanel.wakes import wake
+from nodes import leases, outbox
+from nodes.gone import give_work_away
+from nodes.models import Node, Order, Sample
+from nodes.presence import listening_since
+
+SAMPLES_KEPT = timedelta(days=2)
+ORDERS_KEPT = timedelta(days=1)
+DELETE_MOST = 5000
+BEAT_TOLERANCE = 1.25  # intervals are told anew only when they are off by more than this factor
+
+
+@job(every_s=settings.SWEEP_S)
+def sweep_heartbeats(run: Run) -> None:
+    """Declare silent nodes gone. Silence counts only while the panel could have heard."""
+    listening = listening_since(run.now)
+    if listening is not None:
+        lose_silent_nodes(run.now, max(run.since, listening))
+
+
+def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
+    """Give away the work of nodes past their deadline, if the panel listened for their whole timeout."""
+    silent = Node.objects.filter(gone_at=None, archived_at=None, deadline_at__lt=now)
+    lost = [node for node in silent if listening + timedelta(seconds=node.timeout_s) <= now]
+    for node in lost:
+        with transaction.atomic():
+            # Heard after all since we looked? Then it stays.
+            still = Node.objects.select_for_update().filter(id=node.id, gone_at=None, deadline_at__lt=now)
+            if not still.update(connected=False):
+                continue
+            silent_s = (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0
+            give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now)
+            audit.record(
+                "node.lost",
+                f"{node.name} is offline: silent for {silent_s:.0f} s",
+                subject=node,
+                level="warning",
+            )
+            wake("placer")
+            live.changed("nodes", "fleet", "topology", f"node:{node.id}")
+    return [node.id for node in lost]
+
+
+@job(every_s=30)
+def stretch_heartbeats(run: Run) -> None:
+    """Tell agents a new interval when the fleet has outgrown (or shrunk below) the one they keep."""
+    heartbeat_s, timeout_s = leases.beat()
+    off = [
+        node
+        for node in Node.objects.filter(connected=True, archived_at=None).only("id", "heartbeat_s")
+        if not 1 / BEAT_TOLERANCE <= node.heartbeat_s / heartbeat_s <= BEAT_TOLERANCE
+    ]
+    if off:
+        with transaction.atomic():
+            ids = [node.id for node in off]
+            # The longer of both timeouts holds until the agent keeps the new interval.
+            Node.objects.filter(id__in=ids).update(
+                heartbeat_s=heartbeat_s, timeout_s=timeout_s, changed_at=run.now
+            )
+            outbox.put(
+                [
+                    outbox.NewOrder(node_id, Configure(heartbeat_s=heartbeat_s, timeout_s=timeout_s), "beat")
+                    for node_id in ids
+                ],
+                run.now,
+            )
+
+
+@job(every_s=300)
+def forget_old_rows(run: Run) -> None:
+    """Keep samples for two days and finished orders for one."""
+    old_samples = Sample.objects.filter(at__lt=run.now - SAMPLES_KEPT)
+    Sample.objects.filter(id__in=list(old_samples.values_list("id", flat=True)[:DELETE_MOST])).delete()
+    finished = Order.objects.filter(created_at__lt=timezone.now() - ORDERS_KEPT).exclude(
+        acked_at=None, withdrawn_at=None
+    )
+    Order.objects.filter(id__in=list(finished.values_list("id", flat=True)[:DELETE_MOST])).delete()

@@ -1,0 +1,147 @@
+"""Orders for nodes: rows until the node acknowledged them, sent by whichever process holds the socket.
+
+`put` stores orders and wakes the sender. The sender reads what is pending for the nodes it was woken
+for, at each connect, and every RESEND_S for all nodes it holds; what it sent on this connection less
+than RESEND_S ago it leaves alone. Agents ignore an order they have seen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from django.db import DatabaseError, close_old_connections
+
+from fogagent.messages import Message, encode_message
+from fogpanel.wakes import Key, on_wake, wake
+from nodes import sockets
+from nodes.models import Order
+
+log = structlog.get_logger(__name__)
+
+RESEND_S = 10.0
+READ_MOST = 500  # orders read and sent at once
+
+
+@dataclass(frozen=True)
+class NewOrder:
+    node_id: int
+    message: Message
+    subject: str = ""
+
+
+def put(orders: Sequence[NewOrder], now: datetime) -> None:
+    """Store orders within the caller's transaction; they are sent once it is committed."""
+    Order.objects.bulk_create(
+        Order(
+            node_id=order.node_id,
+            kind=type(order.message).__name__.lower(),
+            subject=order.subject,
+            body=encode_message(order.message),
+            created_at=now,
+        )
+        for order in orders
+    )
+    wake("orders", *{order.node_id for order in orders})
+
+
+def withdraw(subjects: Iterable[str], now: datetime) -> None:
+    """Take back what was not acknowledged yet of all that is about these subjects."""
+    Order.objects.filter(subject__in=list(subjects), acked_at=None, withdrawn_at=None).update(
+        withdrawn_at=now
+    )
+
+
+def with_number(order_id: int, body: bytes) -> bytes:
+    """The encoded message with its order's number in it. ``body`` is a JSON object without one."""
+    return b'{"order":%d,' % order_id + body[1:]
+
+
+class Sender(threading.Thread):
+    """The one thread of a process that reads the outbox for the sockets held here."""
+
+    def __init__(self) -> None:
+        super().__init__(name="outbox", daemon=True)
+        self._lock = threading.Lock()
+        self._woken: set[int] = set()
+        self._fresh: set[int] = set()  # connected since we last looked: everything pending is unsent
+        self._sent: dict[int, dict[int, float]] = defaultdict(dict)  # node → order → when, monotonic
+        self._something = threading.Event()
+
+    def wake(self, node_ids: Iterable[Key]) -> None:
+        held = {int(node_id) for node_id in node_ids if sockets.get(int(node_id)) is not None}
+        if held:
+            with self._lock:
+                self._woken |= held
+            self._something.set()
+
+    def connected(self, node_id: int) -> None:
+        """A new connection of this node: send all that is pending, whatever the old one was sent."""
+        with self._lock:
+            self._fresh.add(node_id)
+            self._woken.add(node_id)
+        self._something.set()
+
+    def run(self) -> None:
+        on_wake("orders", self.wake)
+        looked_at_all = time.monotonic()
+        while True:
+            self._something.wait(timeout=RESEND_S / 4)
+            self._something.clear()
+            if time.monotonic() - looked_at_all >= RESEND_S:
+                looked_at_all = time.monotonic()
+                self.wake([socket.node_id for socket in sockets.held()])
+            try:
+                self._send_pending()
+            except DatabaseError as error:
+                log.warning("Orders cannot be read; trying again", error=str(error))
+                close_old_connections()
+
+    def _send_pending(self) -> None:
+        with self._lock:
+            woken, self._woken = self._woken, set()
+            fresh, self._fresh = self._fresh, set()
+        for node_id in fresh:
+            self._sent.pop(node_id, None)
+        if woken:
+            try:
+                self._read_and_post(woken, time.monotonic())
+            except DatabaseError:
+                with self._lock:
+                    self._woken |= woken
+                raise
+
+    def _read_and_post(self, node_ids: set[int], now: float) -> None:
+        pending = (
+            Order.objects.filter(node_id__in=node_ids, acked_at=None, withdrawn_at=None)
+            .order_by("id")
+            .values_list("id", "node_id", "body")
+        )
+        self._forget_old(node_ids, now)
+        by_node: dict[int, list[bytes]] = defaultdict(list)
+        last = 0
+        while True:
+            batch = list(pending.filter(id__gt=last)[:READ_MOST])
+            for order_id, node_id, body in batch:
+                if order_id not in self._sent[node_id]:
+                    self._sent[node_id][order_id] = now
+                    by_node[node_id].append(with_number(order_id, bytes(body)))
+            if len(batch) < READ_MOST:
+                break
+            last = batch[-1][0]
+        for node_id, encoded in by_node.items():
+            if (socket := sockets.get(node_id)) is not None:
+                socket.post(encoded)
+
+    def _forget_old(self, node_ids: set[int], now: float) -> None:
+        for node_id in node_ids:
+            recent = {order: at for order, at in self._sent[node_id].items() if now - at < RESEND_S}
+            self._sent[node_id] = recent
+
+
+sender = Sender()

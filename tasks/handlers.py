@@ -1,0 +1,136 @@
+"""What agents report about attempts. A report counts only for an open attempt of the node it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from fogagent.messages import (
+    MAX_OUTPUT_BYTES,
+    Chunk,
+    Fetch,
+    Finished,
+    Holding,
+    Log,
+    Piece,
+    Problem,
+    Started,
+)
+from fogpanel import live
+from nodes import outbox
+from nodes.inbox import Reply
+from nodes.models import Order
+from tasks.closing import LOST, Ending, close, open_attempts
+from tasks.models import Attempt, BlobChunk, LogChunk, Task
+from tasks.orders import cancel_orders, subject
+from tasks.states import TaskState
+
+
+def mark_started(received: Sequence[tuple[int, Started]], now: datetime) -> None:
+    """Work began. Times are the panel's own, since agents' clocks may be off."""
+    started = {message.attempt: node_id for node_id, message in received}
+    attempts = [
+        attempt for attempt in open_attempts(id__in=started) if started[attempt.id] == attempt.node_id
+    ]
+    Attempt.objects.filter(id__in=[attempt.id for attempt in attempts], started_at=None).update(
+        started_at=now
+    )
+    task_ids = [attempt.task_id for attempt in attempts]
+    Task.objects.filter(id__in=task_ids, state=TaskState.ASSIGNED).update(
+        state=TaskState.RUNNING, started_at=now, changed_at=now
+    )
+    live.changed("tasks", "fleet", *(f"task:{task_id}" for task_id in task_ids))
+
+
+def store_logs(received: Sequence[tuple[int, Log]], now: datetime) -> None:
+    pieces = [(node_id, message.attempt, message.pieces) for node_id, message in received]
+    attempts = {
+        attempt.id: attempt for attempt in open_attempts(id__in=[attempt for _, attempt, _ in pieces])
+    }
+    _store_pieces(
+        (attempt, pieces)
+        for node_id, attempt, pieces in pieces
+        if attempt in attempts and attempts[attempt].node_id == node_id
+    )
+    live.changed(*{f"log:{attempt.task_id}" for attempt in attempts.values()})
+
+
+def _store_pieces(pieces_of: Iterable[tuple[int, Sequence[Piece]]]) -> None:
+    """Rows that are there already stay; nothing is stored beyond the size at which output is cut."""
+    LogChunk.objects.bulk_create(
+        (
+            LogChunk(attempt_id=attempt, stream=piece.stream.value, offset=piece.offset, content=piece.data)
+            for attempt, pieces in pieces_of
+            for piece in pieces
+            if piece.offset + len(piece.data) <= MAX_OUTPUT_BYTES
+        ),
+        ignore_conflicts=True,
+    )
+
+
+def accept_results(received: Sequence[tuple[int, Finished]], now: datetime) -> None:
+    """Attempts ended. The first report of an open attempt counts; any other changes nothing."""
+    reports: dict[int, tuple[int, Finished]] = {}
+    for node_id, message in received:
+        reports.setdefault(message.attempt, (node_id, message))
+    attempts = [
+        attempt for attempt in open_attempts(id__in=reports) if reports[attempt.id][0] == attempt.node_id
+    ]
+    _store_pieces((attempt.id, reports[attempt.id][1].pieces) for attempt in attempts)
+    not_started = [attempt.id for attempt in attempts if attempt.started_at is None]
+    Attempt.objects.filter(id__in=not_started).update(started_at=now)
+    close(attempts, [_ending(reports[attempt.id][1]) for attempt in attempts], now)
+
+
+def _ending(report: Finished) -> Ending:
+    return Ending(
+        attempt_id=report.attempt,
+        outcome=report.outcome.value,
+        sentence=report.sentence,
+        exit_code=report.exit_code,
+        usage=report.usage,
+        truncated=report.truncated,
+    )
+
+
+def reconcile_holdings(received: Sequence[tuple[int, Holding]], now: datetime) -> None:
+    """A node connected and said what it has. What it should have but has not is lost; what it has but
+    should not have (its work was moved meanwhile) is cancelled.
+
+    An order that it has not acknowledged is not lost: the outbox sends it again.
+    """
+    for node_id, message in received:
+        held = set(message.attempts)
+        expected = open_attempts(node_id=node_id)
+        missing = [attempt for attempt in expected if attempt.id not in held]
+        acknowledged = _acknowledged(missing)
+        forgotten = [attempt for attempt in missing if attempt.id in acknowledged]
+        sentence = "its agent was restarted"
+        close(forgotten, [Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in forgotten], now)
+        stale = held - {attempt.id for attempt in expected}
+        moved = "This attempt is no longer wanted: its work was moved."
+        outbox.put(cancel_orders(((node_id, attempt_id) for attempt_id in sorted(stale)), moved), now)
+
+
+def _acknowledged(attempts: Sequence[Attempt]) -> set[int]:
+    attempt_of = {subject(attempt.id): attempt.id for attempt in attempts}
+    acked = Order.objects.filter(subject__in=attempt_of, kind="run").exclude(acked_at=None)
+    return {attempt_of[about] for about in acked.values_list("subject", flat=True)}
+
+
+def send_blobs(received: Sequence[tuple[int, Fetch]], now: datetime) -> Iterable[Reply]:
+    """Send the rest of a blob to a node with an open attempt that needs it. A hash is no permission."""
+    for node_id, message in received:
+        needed = open_attempts(id=message.attempt, node_id=node_id)
+        if not needed or message.sha256 not in (needed[0].task.payload_id, needed[0].task.stdin_id):
+            yield (
+                node_id,
+                Problem(code="no-such-blob", sentence="No open attempt of this node needs this blob."),
+            )
+            continue
+        chunks = list(BlobChunk.objects.filter(blob_id=message.sha256).order_by("index"))
+        for chunk in chunks[message.index :]:
+            yield (
+                node_id,
+                Chunk(sha256=message.sha256, index=chunk.index, count=len(chunks), data=bytes(chunk.content)),
+            )

@@ -1,0 +1,64 @@
+"""What people do to tasks: cancel one, run one again."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from fogpanel import audit, live
+from fogpanel.access import AnyUser, Refusal
+from fogpanel.wakes import wake
+from nodes import outbox
+from tasks.closing import open_attempts
+from tasks.models import Task
+from tasks.orders import cancel_orders
+from tasks.states import TaskState
+
+SPECIFICATION = (
+    "name", "driver", "payload_id", "image", "args", "env", "stdin_id", "network", "timeout_s", "cpu_millis",
+    "memory_mb", "disk_mb", "gpu_count", "strategy", "region", "region_required", "labels", "onion_required",
+    "priority", "max_attempts",
+)  # fmt: skip
+
+
+def cancel(task: Task, actor: AnyUser) -> None:
+    """Cancel at once what is queued; what runs is told to stop and ends when its node says so."""
+    now = timezone.now()
+    with transaction.atomic():
+        queued = Task.objects.filter(id=task.id, state=TaskState.QUEUED)
+        cancelled = queued.update(
+            state=TaskState.CANCELLED,
+            cancel_requested_at=now,
+            finished_at=now,
+            reason="cancelled on request",
+            changed_at=now,
+        )
+        placed = Task.objects.filter(
+            id=task.id, state__in=[TaskState.ASSIGNED, TaskState.RUNNING], cancel_requested_at=None
+        )
+        if not cancelled and placed.update(cancel_requested_at=now, changed_at=now):
+            running = open_attempts(task_id=task.id)
+            outbox.put(cancel_orders(((a.node_id, a.id) for a in running), "cancelled on request"), now)
+            cancelled = 1
+        if cancelled:
+            audit.record("task.cancelled", f"{actor} cancelled {task.name}", actor=actor, subject=task)
+            live.changed("tasks", "fleet", f"task:{task.id}")
+
+
+def retry(task: Task, actor: AnyUser) -> Task:
+    """A new task with the same specification, for ``actor``."""
+    if not isinstance(actor, User):
+        raise Refusal("Sign in to run a task again.")
+    with transaction.atomic():
+        again = Task.objects.create(owner=actor, **{name: getattr(task, name) for name in SPECIFICATION})
+        audit.record(
+            "task.submitted",
+            f"{actor} ran {task.name} again",
+            actor=actor,
+            subject=again,
+            after={"of": task.id},
+        )
+        wake("placer")
+        live.changed("tasks", "fleet")
+    return again

@@ -1,0 +1,64 @@
+"""The orders that tasks give to nodes: run an attempt, cancel one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from fogagent.messages import INLINE_BLOB_BYTES, Blob, Cancel, Run
+from nodes.outbox import NewOrder
+from tasks import models
+from tasks.models import Attempt, BlobChunk, Task
+
+
+def subject(attempt_id: int) -> str:
+    """What orders about this attempt are filed under."""
+    return f"attempt:{attempt_id}"
+
+
+def run_orders(attempts: Iterable[tuple[Attempt, Task]]) -> list[NewOrder]:
+    """Orders to run these attempts; small payloads travel inside them."""
+    attempts = list(attempts)
+    blobs = _messages_of(
+        {sha256 for _, task in attempts for sha256 in (task.payload_id, task.stdin_id) if sha256}
+    )
+    return [
+        NewOrder(attempt.node_id, _run(attempt, task, blobs), subject(attempt.id))
+        for attempt, task in attempts
+    ]
+
+
+def _run(attempt: Attempt, task: Task, blobs: Mapping[str, Blob]) -> Run:
+    return Run(
+        attempt=attempt.id,
+        task=task.id,
+        driver=task.driver,
+        timeout_s=task.timeout_s,
+        payload=blobs[task.payload_id] if task.payload_id else None,
+        image=task.image,
+        args=task.args,
+        env=task.env,
+        stdin=blobs[task.stdin_id] if task.stdin_id else None,
+        cpu_millis=task.cpu_millis,
+        memory_mb=task.memory_mb,
+        network=task.network,
+    )
+
+
+def _messages_of(hashes: set[str]) -> dict[str, Blob]:
+    sizes = dict(models.Blob.objects.filter(sha256__in=hashes).values_list("sha256", "size"))
+    small = [sha256 for sha256, size in sizes.items() if size <= INLINE_BLOB_BYTES]
+    # What is small enough to travel inline fits one chunk, and its index is 0.
+    chunks = BlobChunk.objects.filter(blob_id__in=small, index=0).values_list("blob_id", "content")
+    contents = {sha256: bytes(content) for sha256, content in chunks}
+    return {
+        sha256: Blob(sha256=sha256, size=size, inline=contents.get(sha256, b"") if sha256 in small else None)
+        for sha256, size in sizes.items()
+    }
+
+
+def cancel_orders(attempts: Iterable[tuple[int, int]], sentence: str) -> list[NewOrder]:
+    """Orders to stop these (node id, attempt id)."""
+    return [
+        NewOrder(node_id, Cancel(attempt=attempt_id, sentence=sentence), subject(attempt_id))
+        for node_id, attempt_id in attempts
+    ]

@@ -1,0 +1,99 @@
+"""The queue as one process sees it: waiting tasks by shape, in the order of priority and age.
+
+A view of the rows, kept up by a cursor over ``changed_at`` that re-reads some seconds of overlap, and
+reloaded wholly each minute. It may hold a task that is placed already, or miss one for a moment: the
+commit decides.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from sortedcontainers import SortedList
+
+from coordinator import values
+from tasks.models import Task
+from tasks.routing_view import as_routing_tasks
+from tasks.states import TaskState
+
+OVERLAP = timedelta(seconds=3)
+RELOAD = timedelta(seconds=60)
+
+ShapeKey: TypeAlias = tuple[object, ...]
+Rank: TypeAlias = tuple[int, int]  # priority, highest first; then id, lowest first
+
+
+def shape_key(task: values.Task) -> ShapeKey:
+    """Tasks with equal keys are eligible on the same nodes: when one has to wait, they all have."""
+    return (
+        task.strategy,
+        task.needs,
+        task.driver,
+        task.region,
+        task.region_required,
+        tuple(sorted(task.labels.items())),
+        task.onion_required,
+    )
+
+
+class QueueView:
+    def __init__(self) -> None:
+        self._tasks: dict[int, values.Task] = {}
+        self._shapes: dict[ShapeKey, SortedList[Rank]] = defaultdict(SortedList)
+        self._cursor: datetime | None = None
+        self._loaded: datetime | None = None
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def refresh(self, now: datetime) -> None:
+        """Take in what changed in the database since the last time."""
+        if self._loaded is None or now - self._loaded >= RELOAD:
+            self._tasks.clear()
+            self._shapes.clear()
+            self._cursor, self._loaded = None, now
+        rows = Task.objects.filter(cancel_requested_at=None)
+        if self._cursor is None:
+            rows = rows.filter(state=TaskState.QUEUED)
+        else:
+            rows = rows.filter(state=TaskState.QUEUED, changed_at__gt=self._cursor - OVERLAP)
+        self._cursor = now
+        for task in as_routing_tasks(row for row in rows if row.id not in self._tasks):
+            self._tasks[int(task.task_id)] = task
+            self._shapes[shape_key(task)].add(_rank(task))
+
+    def drop(self, task_id: int) -> None:
+        """This task is placed, or turned out not to be queued any more."""
+        if (task := self._tasks.pop(task_id, None)) is not None:
+            key = shape_key(task)
+            self._shapes[key].discard(_rank(task))
+            if not self._shapes[key]:
+                del self._shapes[key]
+
+    def waiting(self, key: ShapeKey, most: int) -> list[int]:
+        """The first tasks of this shape."""
+        return [task_id for _, task_id in self._shapes[key][:most]] if key in self._shapes else []
+
+    def in_order(self, exhausted: set[ShapeKey]) -> Iterator[values.Task]:
+        """All waiting tasks, highest priority and oldest first. A shape that the caller adds to
+        ``exhausted`` while it goes through them is left out from there on."""
+        heads = [(ranks[0], 0, key) for key, ranks in self._shapes.items() if key not in exhausted]
+        order = {key: number for number, (_, _, key) in enumerate(heads)}
+        heap = [(rank, order[key], position, key) for rank, position, key in heads]
+        heapq.heapify(heap)
+        while heap:
+            (rank, number, position, key) = heapq.heappop(heap)
+            if key in exhausted:
+                continue
+            yield self._tasks[rank[1]]
+            ranks = self._shapes[key]
+            if position + 1 < len(ranks):
+                heapq.heappush(heap, (ranks[position + 1], number, position + 1, key))
+
+
+def _rank(task: values.Task) -> Rank:
+    return (-task.priority, int(task.task_id))

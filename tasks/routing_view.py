@@ -1,0 +1,55 @@
+"""A task's row as routing sees it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from coordinator import values
+from coordinator.values import Resources, RoutingStrategy
+from tasks.models import Attempt, Task
+from tasks.submission import TaskSpec
+
+
+def needs_of(task: Task | TaskSpec) -> Resources:
+    return Resources(
+        cpu_millis=task.cpu_millis, memory_mb=task.memory_mb, disk_mb=task.disk_mb, gpus=task.gpu_count
+    )
+
+
+def as_routing_tasks(tasks: Iterable[Task]) -> list[values.Task]:
+    """Tasks in their order, each with the nodes that it failed on before as those to avoid."""
+    tasks = list(tasks)
+    failed_on: dict[int, set[int]] = defaultdict(set)
+    tried = [task.id for task in tasks if task.attempts_made]
+    for task_id, node_id in Attempt.objects.filter(task_id__in=tried).values_list("task_id", "node_id"):
+        failed_on[task_id].add(node_id)
+    return [_view(task, task.id, task.created_at.timestamp(), failed_on[task.id]) for task in tasks]
+
+
+def as_routing_task(spec: TaskSpec | Task, now: float) -> values.Task:
+    """A task that is not stored (yet), for a preview."""
+    return _view(spec, 0, now, set())
+
+
+def _view(spec: Task | TaskSpec, task_id: int, submitted_at: float, avoid: set[int]) -> values.Task:
+    return values.Task(
+        task_id=task_id,
+        needs=needs_of(spec),
+        driver=str(spec.driver),
+        strategy=RoutingStrategy(spec.strategy),
+        region=spec.region,
+        region_required=spec.region_required,
+        labels=spec.labels,
+        inputs=_inputs(spec),
+        onion_required=spec.onion_required,
+        priority=spec.priority,
+        submitted_at=submitted_at,
+        avoid=frozenset(avoid),
+    )
+
+
+def _inputs(spec: Task | TaskSpec) -> frozenset[str]:
+    if isinstance(spec, TaskSpec):
+        return frozenset()
+    return frozenset(sha256 for sha256 in (spec.payload_id, spec.stdin_id) if sha256)
