@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def heartbeat_sample(*, at: float, running: int, state_dir: Path) -> Heartbeat:
         disk_free_mb=psutil.disk_usage(str(state_dir)).free // MB,
         load_1m=psutil.getloadavg()[0],
         running=running,
-        uptime_s=max(0.0, time.time() - psutil.boot_time()),
+        uptime_s=max(0.0, at - psutil.boot_time()),
     )
 
 

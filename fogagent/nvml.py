@@ -40,7 +40,7 @@ def gpus(library: str = LIBRARY) -> list[GpuFact]:
     try:
         with _session(nvml):
             return [_describe(nvml, index) for index in range(_count(nvml))]
-    except _NvmlError:
+    except (_NvmlError, AttributeError):  # no driver loaded, or one too old for these calls
         return []
 
 

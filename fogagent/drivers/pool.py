@@ -203,6 +203,8 @@ class Pool:
         self._deliver(ticket, ended.pieces)
         if not ticket.done.done():
             ticket.done.set_result(_result(ticket, ended))
+        if child.stopping:
+            self._chore(self._clean_up(ticket))
         if child.jobs_given >= JOBS_PER_WORKER:
             child.stop()
         if not child.stopping:
@@ -226,10 +228,14 @@ class Pool:
         status = await child.bury()
         if ticket is None:
             return
-        if ticket.job.driver == "container":
-            await asyncio.to_thread(container.remove, os.getpid(), ticket.job.attempt)
+        await self._clean_up(ticket)
         if not ticket.done.done():
             ticket.done.set_result(_result_of_the_dead(ticket, status))
+
+    async def _clean_up(self, ticket: _Ticket) -> None:
+        """Remove what a job that was cut off leaves running outside its worker."""
+        if ticket.job.driver == "container":
+            await asyncio.to_thread(container.remove, os.getpid(), ticket.job.attempt)
 
     def _note_failed_start(self) -> None:
         self._failed_starts += 1
@@ -276,6 +282,8 @@ class Pool:
         return max(0, wanted)
 
     async def _start_child(self) -> None:
+        if not self._open:
+            return
         setup = wire.Setup(
             cache_dir=str(self._cache_dir),
             scratch=str(self._scratch_root / str(next(self._numbers))),
@@ -309,7 +317,7 @@ class Pool:
         self._note_quiet()
 
     def _note_quiet(self) -> None:
-        if not self._children and not self._chores:
+        if not self._open and not self._children and not self._chores:
             self._quiet.set()
 
 

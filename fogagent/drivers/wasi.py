@@ -12,11 +12,11 @@ from fogagent.drivers.base import Ending, Job, ending_of_exit
 from fogagent.drivers.capture import Capture
 from fogagent.messages import Outcome
 
-FUEL_PER_CORE_SECOND = 10_000_000_000
-"""More instructions than any core executes in a second (a tight loop measures 1 to 5 · 10⁹).
+FUEL_PER_CORE_SECOND = 40_000_000_000
+"""More WebAssembly instructions than any core executes in a second (a 3 GHz one measures 1 to 10 · 10⁹).
 
-A job that asked for a whole core therefore ends by its time limit; one that asked for a tenth of a
-core ends when it executed a tenth of this for each second of its time limit.
+So a job that asked for a whole core ends by its time limit, never by this; one that asked for a
+fraction of a core gets that fraction of the instructions for each second of its time limit.
 """
 MAX_FUEL = 2**63 - 1
 WASM_PAGE_BYTES = 64 * 1024

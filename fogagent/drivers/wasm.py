@@ -9,9 +9,15 @@ from fogagent.drivers.base import Ending, Job
 from fogagent.drivers.workshop import Workshop
 from fogagent.messages import Outcome
 
+CORE_MODULE = b"\0asm\x01\x00\x00\x00"
+
 
 def run(job: Job, workshop: Workshop) -> Ending:
     """Run the module in ``job.payload``; ``job.args`` follow the program's name, ``module.wasm``."""
+    if not job.payload.startswith(CORE_MODULE):
+        return _invalid(
+            "payload: must be a WebAssembly core module in binary form (not text, not a component)."
+        )
     try:
         module = workshop.modules.compile(job.payload)
     except wasmtime.WasmtimeError as error:
