@@ -55,6 +55,7 @@ def configure() -> None:
                 "daphne": {"level": "WARNING"},
                 "django.channels.server": {"level": "WARNING"},
                 "celery.app.trace": {"level": "WARNING"},
+                "celery.worker.strategy": {"level": "WARNING"},
                 "celery.beat": {"level": "WARNING"},
                 "django_celery_beat": {"level": "WARNING"},
                 "axes": {"level": "WARNING"},

@@ -18,6 +18,7 @@ from fogpanel.supervisor.waiting import until
 READY_PATIENCE_S = 120.0
 TASK_PATIENCE_S = 60.0
 WORKING = {"operational", "disabled"}
+ABLE = {"active", "idle", "busy"}
 ENDED = {"succeeded", "failed", "cancelled", "expired"}
 ALWAYS = {"wasm", "python"}
 """Drivers that every node has; the others run where their owner allows them."""
@@ -68,14 +69,11 @@ async def try_out(panel: Panel, began: float) -> Report:
     """
     async with signed_in(panel) as client:
         services = await wait_for(client, "/health", services_work)
-        nodes = await wait_for(
-            client, "/api/v1/nodes?limit=200", lambda body: all_there(body, panel.wishes.agents)
-        )
+        fleet = await joined(client, panel.wishes.agents)
         ready = time.monotonic() - began
-        online = [node for node in nodes.get("items", []) if is_online(node)]
-        drivers = {name for node in online for name in drivers_of(node)} | ALWAYS
+        drivers = ALWAYS.union(*(drivers_of(node) for node in fleet))
         tasks = {driver: await try_driver(client, driver) for driver in sorted(drivers) if sample(driver)}
-    return Report(round(ready, 2), len(online), services.get("services", {}), tasks)
+    return Report(round(ready, 2), len(fleet), services.get("services", {}), tasks)
 
 
 @asynccontextmanager
@@ -113,16 +111,23 @@ def services_work(health: dict[str, Any]) -> bool:
     return bool(states) and all(state in WORKING for state in states.values())
 
 
-def all_there(nodes: dict[str, Any], number: int) -> bool:
-    return sum(is_online(node) and drivers_of(node) >= ALWAYS for node in nodes.get("items", [])) >= number
+async def joined(client: httpx.AsyncClient, number: int) -> list[dict[str, Any]]:
+    """The nodes that can take work, with what they offer; waits until there are ``number`` of them."""
+    able: list[dict[str, Any]] = []
 
+    async def all_there() -> bool:
+        nonlocal able
+        listed = (await client.get("/api/v1/nodes?limit=200")).json()["items"]
+        nodes = [(await client.get(f"/api/v1/nodes/{node['id']}")).json() for node in listed]
+        able = [node for node in nodes if node["status"] in ABLE and drivers_of(node) >= ALWAYS]
+        return len(able) >= number
 
-def is_online(node: dict[str, Any]) -> bool:
-    return node["status"] in {"idle", "busy", "online", "active"}
+    await until(all_there, within_s=READY_PATIENCE_S, every_s=0.2)
+    return able
 
 
 def drivers_of(node: dict[str, Any]) -> set[str]:
-    return {driver["name"] for driver in node.get("drivers", []) if driver["available"]}
+    return {driver["name"] for driver in node["drivers"] if driver["available"]}
 
 
 async def try_driver(client: httpx.AsyncClient, driver: str) -> Tried:

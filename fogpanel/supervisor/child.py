@@ -32,14 +32,14 @@ class Program:
     final_codes: frozenset[int] = frozenset()
 
 
-async def spawn(program: Program) -> asyncio.subprocess.Process:
-    """Start ``program`` in a process group of its own, from which a Ctrl-C is kept away."""
+async def spawn(program: Program, output: int) -> asyncio.subprocess.Process:
+    """Start ``program``, its output to the descriptor ``output``, where a Ctrl-C does not reach it."""
     return await asyncio.create_subprocess_exec(
         *program.argv,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **program.env},
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=output,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
         pass_fds=program.pass_fds,
@@ -84,7 +84,11 @@ class Child:
     async def _keep(self) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
-            code = await self._run_once()
+            try:
+                code = await self._run_once()
+                end = describe(code)
+            except OSError as error:  # no memory or no process left for it: that may pass
+                code, end = None, f"not started: {error}"
             if self._stop.is_set():
                 return
             if code in self.program.final_codes:
@@ -92,17 +96,22 @@ class Child:
                 self._say(self.program.name, "ended for good; what it said last tells why")
                 return
             delay = self._backoff.after(time.monotonic() - began)
-            self._say(self.program.name, f"ended ({describe(code)}); starting it again in {delay:g} s")
+            self._say(self.program.name, f"ended ({end}); starting it again in {delay:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay)
             self.restarts += 1
 
     async def _run_once(self) -> int:
-        self._process = process = await spawn(self.program)
+        # A pipe of our own: asyncio's keeps `wait` from returning while a grandchild holds it open.
+        ours, theirs = os.pipe()
+        try:
+            self._process = process = await spawn(self.program, theirs)
+        finally:
+            os.close(theirs)
         self._changed()
         if self._stop.is_set():  # told to stop while it was being started
             self._signal(signal.SIGTERM)
-        reading = asyncio.create_task(self._read(process))
+        reading = asyncio.create_task(self._read(ours))
         code = await process.wait()
         await asyncio.wait([reading], timeout=LAST_WORDS_S)
         reading.cancel()
@@ -112,10 +121,19 @@ class Child:
         self._changed()
         return code
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
+    async def _read(self, pipe: int) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb")
+        )
+        try:
+            await self._say_lines(reader)
+        finally:
+            transport.close()
+
+    async def _say_lines(self, reader: asyncio.StreamReader) -> None:
         rest = b""
-        while piece := await process.stdout.read(LONGEST_LINE):
+        while piece := await reader.read(LONGEST_LINE):
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > LONGEST_LINE:
                 lines, rest = [*lines, rest], b""

@@ -40,19 +40,15 @@ def install(names: list[str]) -> None:
     Raises:
         CannotSetUp: no venv module, no network, an unwritable folder, a package that does not install.
     """
-    wanted = {stamp_path(name): stamp_text(ROOT / name) for name in names}
     with alone():
-        missing = [
-            name for name, (path, text) in zip(names, wanted.items(), strict=True) if read(path) != text
-        ]
-        if not missing:
-            return
         if not is_healthy():
             make_environment()
-        for name in missing:
-            say(f"Installing the packages of {name}; this happens once.")
-            pip_install(name)
-            stamp_path(name).write_text(wanted[stamp_path(name)])
+        for name in names:
+            stamp, wanted = VENV / f"installed-{name}", stamp_text(ROOT / name)
+            if read(stamp) != wanted:
+                say(f"Installing the packages of {name}; this happens once.")
+                pip_install(name)
+                stamp.write_text(wanted)
 
 
 @contextmanager
@@ -64,10 +60,6 @@ def alone() -> Iterator[None]:
         yield
     finally:
         os.close(folder)
-
-
-def stamp_path(name: str) -> Path:
-    return VENV / f"installed-{name}"
 
 
 def stamp_text(requirements: Path) -> str:
@@ -83,8 +75,11 @@ def read(path: Path) -> str:
 
 
 def is_healthy() -> bool:
+    """Whether the environment is there, whole, and for the Python that it was made with."""
     if not PYTHON.exists():
         return False
+    if Path(sys.prefix) == VENV:  # it is what runs this
+        return importlib.util.find_spec("pip") is not None
     return subprocess.run([PYTHON, "-I", "-c", "import pip"], capture_output=True).returncode == 0
 
 

@@ -93,7 +93,7 @@ async def begin(data: DataFolder, env: Mapping[str, str], *, joining: int) -> Be
 async def run(what: str, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """Run a Python module to its end and return what it printed. Raises CannotStart if it fails."""
     argv = (sys.executable, "-P", "-m", module, *arguments)
-    process = await spawn(Program(name=module, argv=argv, env=env or {}))
+    process = await spawn(Program(name=module, argv=argv, env=env or {}), asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     text = output.decode(errors="replace").strip()
     if process.returncode:

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
 from fogpanel import env
+from nodes import joining
 from nodes.identity import panel_identity
 
 FIRST_ADMIN = "admin"
@@ -52,8 +53,6 @@ def first_admin() -> str | None:
 
 def local_join_key(uses: int) -> str:
     """A key for the agents that the supervisor starts itself, good for as long as a start takes."""
-    from nodes import joining
-
     _, text = joining.create_join_key(
         actor=None, note="local agents", group=None, labels={}, uses=uses, lifetime_s=JOIN_KEY_LIFETIME_S
     )
