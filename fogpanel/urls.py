@@ -16,6 +16,8 @@ handler500 = views.broken
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("services.urls")),
+    path("", include("nodes.urls")),
+    path("", include("tasks.urls")),
     path("sign-in", views.sign_in, name="sign-in"),
     path("sign-out", LogoutView.as_view(), name="sign-out"),
     path("events", views.events, name="events"),

@@ -89,7 +89,10 @@ def add_node(request: PageRequest) -> HttpResponse:
     form = JoinKeyForm(request.POST or None)
     context: dict[str, object] = {"section": "nodes", "form": form}
     if request.method == "POST" and form.is_valid():
-        context |= _new_key(request, form)
+        try:
+            context |= _new_key(request, form)
+        except FileNotFoundError as error:
+            form.add_error(None, str(error))
     now = timezone.now()
     context |= {"keys": presenting.join_keys(now), "working_keys": presenting.working_keys(now).count()}
     template = "nodes/_add.html" if asks_for(request, "add-node") else "nodes/add.html"
@@ -104,7 +107,7 @@ class NewKey(TypedDict):
 
 
 def _new_key(request: HttpRequest, form: JoinKeyForm) -> NewKey:
-    with transaction.atomic():
+    with transaction.atomic():  # with no wheel to install there is no line, and then no key is made
         key, text = joining.create_join_key(
             actor=request.user,
             note=form.cleaned_data["note"],
@@ -113,7 +116,7 @@ def _new_key(request: HttpRequest, form: JoinKeyForm) -> NewKey:
             uses=form.cleaned_data["uses"],
             lifetime_s=form.cleaned_data["lifetime_s"],
         )
-    return {"key": key, "lines": joining.join_lines(settings.PUBLIC_URL, text)}
+        return {"key": key, "lines": joining.join_lines(settings.PUBLIC_URL, text)}
 
 
 @require_POST
@@ -170,7 +173,10 @@ def remove_node(request: HttpRequest, node_id: int) -> HttpResponse:
 @cache_control(public=True, max_age=31_536_000, immutable=True)
 def agent_wheel(request: HttpRequest, filename: str) -> FileResponse:
     """The agent as a wheel. Public: the pasted line pins its hash, and it holds no secret."""
-    wheel = joining.agent_wheel()
+    try:
+        wheel = joining.agent_wheel()
+    except FileNotFoundError as error:
+        raise Http404(str(error)) from error
     if filename != wheel.filename:
         raise Http404(f"This panel serves {wheel.filename}.")
     content_type = mimetypes.guess_type(filename)[0] or "application/octet-stream"

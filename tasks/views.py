@@ -129,6 +129,8 @@ def preview_task(request: PageRequest) -> HttpResponse:
             context["previews"] = previews(placement.preview(spec))
         except SpecError as error:
             form.add_errors(error.errors)
+        except TimeoutError:
+            form.add_error(None, "The panel is busy placing tasks and gave no preview; try again.")
     context["problems"] = [message for errors in form.errors.values() for message in errors]
     template = "tasks/_preview.html" if request.htmx else "tasks/new.html"
     return render(request, template, context)

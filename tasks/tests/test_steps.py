@@ -1,0 +1,88 @@
+"""The life of a task as steps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from nodes.models import Node
+from tasks.models import Attempt, Task
+from tasks.states import TaskState
+from tasks.steps import Step, steps_of
+
+START = datetime(2026, 5, 4, 15, 3, 29, tzinfo=UTC)
+ATLAS, DUNE = Node(id=1, name="atlas-04"), Node(id=2, name="dune-07")
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def task(state: TaskState, **columns: object) -> Task:
+    return Task(id=1, name="render", state=state, created_at=START, timeout_s=60, max_attempts=3, **columns)
+
+
+def told(steps: list[Step]) -> list[tuple[str, str]]:
+    return [(step.title, step.tone) for step in steps]
+
+
+def test_a_waiting_task() -> None:
+    assert told(steps_of(task(TaskState.QUEUED), [])) == [("Queued", "busy"), ("Result", "coming")]
+
+
+def test_a_task_that_moved_and_runs() -> None:
+    attempts = [
+        Attempt(
+            node=DUNE,
+            number=1,
+            created_at=at(1),
+            started_at=at(1.4),
+            ended_at=at(33),
+            outcome="lost",
+            sentence="dune-07 was silent for 90 s",
+        ),
+        Attempt(node=ATLAS, number=2, created_at=at(33), started_at=at(33.4)),
+    ]
+    steps = steps_of(task(TaskState.RUNNING), attempts)
+    assert told(steps) == [
+        ("Queued", "ok"),
+        ("Assigned to dune-07", "ok"),
+        ("Ran on dune-07, lost", "bad"),
+        ("Assigned to atlas-04", "ok"),
+        ("Running on atlas-04", "busy"),
+        ("Result", "coming"),
+    ]
+    assert steps[1].note == "400 ms"
+    assert steps[2].note == "dune-07 was silent for 90 s"
+    assert steps[4].note == "attempt 2 of 3"
+
+
+def test_a_lost_attempt_goes_back_to_the_queue() -> None:
+    attempts = [
+        Attempt(node=DUNE, number=1, created_at=at(1), ended_at=at(9), outcome="lost", sentence="it left")
+    ]
+    steps = steps_of(task(TaskState.QUEUED), attempts)
+    assert told(steps)[1:3] == [("Assigned to dune-07, lost", "bad"), ("Queued again", "busy")]
+    assert steps[2].at == at(9)
+
+
+def test_a_finished_task() -> None:
+    attempts = [
+        Attempt(
+            node=ATLAS,
+            number=1,
+            created_at=at(1),
+            started_at=at(2),
+            ended_at=at(11),
+            outcome="succeeded",
+        )
+    ]
+    steps = steps_of(task(TaskState.SUCCEEDED, finished_at=at(11)), attempts)
+    assert told(steps)[-2:] == [("Ran on atlas-04", "ok"), ("Succeeded", "ok")]
+    assert steps[-1].note.endswith("in all")
+
+
+def test_a_task_cancelled_in_the_queue_says_why() -> None:
+    cancelled = task(TaskState.CANCELLED, finished_at=at(5), reason="Cancelled by some-submitter")
+    steps = steps_of(cancelled, [])
+    assert told(steps) == [("Queued", "ok"), ("Cancelled", "mute")]
+    assert steps[-1].note == "Cancelled by some-submitter"
