@@ -37,16 +37,15 @@ class BlobCache:
         os.utime(path)
         return content
 
-    def __contains__(self, sha256: str) -> bool:
-        return (self._folder / sha256).exists()
-
-    def next_chunk(self, sha256: str) -> int:
-        """From which chunk on the blob is missing: an interrupted download is continued."""
+    def find(self, sha256: str) -> tuple[bool, int]:
+        """Whether it is here, and if not from which chunk on: interrupted downloads are continued."""
+        if (self._folder / sha256).exists():
+            return True, 0
         try:
             size = self._partial(sha256).stat().st_size
         except FileNotFoundError:
-            return 0
-        return size // BLOB_CHUNK_BYTES
+            return False, 0
+        return False, size // BLOB_CHUNK_BYTES
 
     def add(self, chunk: Chunk, size: int) -> bool:
         """Write one chunk of a blob of ``size`` bytes. True when the blob is whole and in the cache.

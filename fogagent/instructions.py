@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from fogagent.messages import Blob, Chunk, Finished, FromAgent, Log, Run, Started
+from fogagent.messages import Blob, Chunk, Finished, FromAgent, Goodbye, Log, Run, Started
 
 Report: TypeAlias = Started | Log | Finished
 
@@ -107,7 +107,10 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
+    """End the process. ``farewell`` goes last, after the reports that are in hand."""
+
     code: ExitCode
+    farewell: Goodbye | None = None
 
 
 Instruction: TypeAlias = (

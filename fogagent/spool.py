@@ -51,29 +51,28 @@ _Work = _Insert | _Delete | None  # None: finish what is queued, then end
 class Spool:
     """The reports of one agent.
 
-    ``on_stored`` is called on the writer thread with each batch, in order of ``seq``, once it is on
-    disk; ``on_trouble`` with a sentence when the disk refuses. Then the batch is kept in memory and
-    tried again until it goes through: nothing is sent that is not safe.
-
     Raises:
         sqlite3.Error: on construction, when the file cannot be opened or is no database.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        on_stored: Callable[[list[Stored]], None],
-        on_trouble: Callable[[str], None],
-    ) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._on_stored = on_stored
-        self._on_trouble = on_trouble
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._reader = _connect(path)
         self._reader.executescript(_SCHEMA)
         self.first_seq = _begin_life(self._reader)
         self._writer = threading.Thread(target=self._write, name="spool", daemon=True)
+
+    def start(self, on_stored: Callable[[list[Stored]], None], on_trouble: Callable[[str], None]) -> None:
+        """Begin to write.
+
+        ``on_stored`` is called on the writer's thread with each batch, in order of ``seq``, once it
+        is on disk; ``on_trouble`` with a sentence when the disk refuses. Then the batch stays in
+        memory and is tried again until it goes through: nothing is sent that is not safe.
+        """
+        self._on_stored = on_stored
+        self._on_trouble = on_trouble
         self._writer.start()
 
     def kept(self) -> list[Kept]:

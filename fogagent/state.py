@@ -237,10 +237,9 @@ class AgentState:
         if self._stopping:
             return
         self._stopping = True
-        if self.connected:
-            yield Send(Goodbye(sentence=event.sentence))
         yield Say(f"stopping: {event.sentence}")
-        yield Exit(ExitCode.STOPPED)
+        # Not before the reports: they would find their attempts given to other nodes.
+        yield Exit(ExitCode.STOPPED, farewell=Goodbye(sentence=event.sentence))
 
     # --- Frames from the panel ---------------------------------------------------------------------
 

@@ -1,0 +1,263 @@
+"""The command `agent`: join a panel, or start again where an earlier start left off."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from fogagent import fingerprint
+from fogagent.address import BadAddress, PanelAddress
+from fogagent.drivers.base import Permissions
+from fogagent.drivers.engine import CacheError
+from fogagent.drivers.pool import Pool
+from fogagent.enrol import Enrolment, EnrolmentError, parse_key
+from fogagent.home import BadHome, Home, Locked, Membership
+from fogagent.identity import Identity
+from fogagent.instructions import ExitCode
+from fogagent.messages import DriverFact, Facts
+from fogagent.shell import Agent
+
+NODE_TYPES = ("compute_node", "edge_device", "relay_node", "mixnode", "gateway")
+FLAGS = ("compute", "relay", "mix", "exit", "entry")
+DRIVERS = ("command", "container", "network")
+
+log = logging.getLogger("fogagent")
+
+
+class CannotStart(Exception):
+    """The agent cannot start. ``str`` says what to do about it."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "agent",
+        help="join this machine to a panel and run its tasks",
+        description="Join this machine to a panel and run its tasks. The first start needs the panel's "
+        "address and a join key; later ones with the same state folder need the address only.",
+    )
+    _add_panel_options(parser)
+    _add_machine_options(parser)
+    parser.set_defaults(act=run)
+
+
+def _add_panel_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--join", metavar="URL", required=True, help="the panel's address")
+    parser.add_argument(
+        "--key", metavar="KEY", default=os.environ.get("FOG_JOIN_KEY"), help="join key (or FOG_JOIN_KEY)"
+    )
+    parser.add_argument("--panel-key", metavar="HEX", type=_panel_key, help="the panel's public key, pinned")
+    parser.add_argument(
+        "--insecure", action="store_true", help="allow plain HTTP and an unknown panel key beyond loopback"
+    )
+    parser.add_argument("--state", metavar="DIR", type=Path, help="where the agent keeps who it is")
+
+
+def _add_machine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="", help="what the node is called (default: the host's name)")
+    parser.add_argument("--region", default="", help="such as eu-west")
+    parser.add_argument("--lat", type=partial(_between, -90.0, 90.0), metavar="DEG", help="latitude")
+    parser.add_argument("--lon", type=partial(_between, -180.0, 180.0), metavar="DEG", help="longitude")
+    parser.add_argument("--type", choices=NODE_TYPES, default="compute_node", help="what it mainly is")
+    parser.add_argument(
+        "--flags", type=_flags, default=["compute"], help=f"what it may do: some of {','.join(FLAGS)}"
+    )
+    parser.add_argument("--label", type=_label, action="append", default=[], metavar="K=V")
+    parser.add_argument("--cores", type=partial(_between, 0.001, 10_000.0), help="share of the cores")
+    parser.add_argument("--memory-mb", type=partial(_whole_between, 1, 100_000_000), help="share of memory")
+    parser.add_argument(
+        "--allow",
+        choices=DRIVERS,
+        action="append",
+        default=[],
+        help="let tasks run sandboxed commands, containers, or use the network; may be repeated",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Be an agent until stopped. Returns the exit code."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        address = PanelAddress.parse(args.join, insecure=args.insecure)
+        home = Home(args.state.expanduser().resolve()) if args.state else Home.of(address)
+        home.lock()
+        return asyncio.run(_serve(args, address, home))
+    except Locked as error:
+        log.error("%s", error)
+        return ExitCode.LOCKED
+    except (BadAddress, BadHome, CacheError, CannotStart, EnrolmentError) as error:
+        log.error("%s", error)
+    except sqlite3.Error as error:
+        log.error("%s cannot be used: %s. Move it away if it is damaged.", home.spool, error)
+    except OSError as error:
+        log.error("The state folder cannot be used: %s.", error)
+    return ExitCode.FAILED
+
+
+async def _serve(args: argparse.Namespace, address: PanelAddress, home: Home) -> int:
+    stop = _Stop()
+    identity = home.identity()
+    member = _known_member(args, address, home)
+    pool = Pool(home.cache, _permissions(args.allow))
+    try:
+        await pool.start()
+        describe = partial(_describe, args, home)
+        facts = await asyncio.to_thread(describe, await pool.driver_facts())
+        if member is None:
+            member = await asyncio.to_thread(_enrol, args, address, home, identity, facts)
+        agent = Agent(
+            address=address,
+            home=home,
+            identity=identity,
+            panel_key=member.panel_key,
+            workers=pool,
+            facts=facts,
+            describe=describe,
+            rng=Random(),
+        )
+        stop.calls(agent.stop)
+        return await agent.run()
+    except asyncio.CancelledError:
+        return ExitCode.STOPPED
+    finally:
+        await pool.close()
+
+
+class _Stop:
+    """SIGTERM and Ctrl-C: end the start-up, later ask the agent to stop in order."""
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.calls(lambda _: task.cancel())
+
+    def calls(self, stop: Callable[[str], object]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, f"asked to by {number.name}")
+
+
+def _describe(args: argparse.Namespace, home: Home, drivers: list[DriverFact]) -> Facts:
+    return fingerprint.fingerprint(
+        state_dir=home.path,
+        drivers=drivers,
+        cpu_millis=round(args.cores * 1000) if args.cores else None,
+        memory_mb=args.memory_mb,
+        region=args.region,
+        latitude=args.lat,
+        longitude=args.lon,
+        node_type=args.type,
+        flags=args.flags,
+        labels=dict(args.label),
+    )
+
+
+def _permissions(allowed: list[str]) -> Permissions:
+    return Permissions(
+        allow_command="command" in allowed,
+        allow_container="container" in allowed,
+        allow_network="network" in allowed,
+    )
+
+
+# --- Joining ---------------------------------------------------------------------------------------
+
+
+def _known_member(args: argparse.Namespace, address: PanelAddress, home: Home) -> Membership | None:
+    """What an earlier start learnt. Raises CannotStart if that does not go with the options."""
+    member = home.membership()
+    if member is None:
+        if not args.key:
+            raise CannotStart(
+                f"{home.path} belongs to no panel yet: give a join key with --key or FOG_JOIN_KEY. "
+                "The panel's Add node dialog shows the whole line."
+            )
+        return None
+    if args.panel_key and args.panel_key != member.panel_key:
+        raise CannotStart(
+            f"--panel-key: this agent joined a panel with the key {member.panel_key.hex()}, not that "
+            f"one. To join another panel use another folder with --state, or remove {home.path}."
+        )
+    if member.url != address.base:
+        log.info("the panel moved from %s to %s; its key must still be the same", member.url, address.base)
+    return member
+
+
+def _enrol(
+    args: argparse.Namespace, address: PanelAddress, home: Home, identity: Identity, facts: Facts
+) -> Membership:
+    with Enrolment(address) as enrolment:
+        panel_key = args.panel_key or _key_on_trust(args, address, enrolment)
+        member, waits = enrolment.join(
+            identity=identity, join_key=args.key, panel_key=panel_key, name=args.name, facts=facts
+        )
+    home.remember(member)
+    log.info("joined %s as %s (node %d)", address.base, member.name, member.node)
+    if waits:
+        log.info("an operator has to approve this node before it gets work")
+    return member
+
+
+def _key_on_trust(args: argparse.Namespace, address: PanelAddress, enrolment: Enrolment) -> bytes:
+    if not (address.loopback or args.insecure):
+        raise CannotStart(
+            "--panel-key: must be given for a panel on another machine, so that nobody between can "
+            "pose as it. The panel's Add node dialog shows it; --insecure trusts whoever answers first."
+        )
+    key = enrolment.panel_key()
+    log.info("trusting the key that the panel shows now: %s", key.hex())
+    return key
+
+
+# --- Values of options -----------------------------------------------------------------------------
+
+
+def _panel_key(text: str) -> bytes:
+    try:
+        return parse_key(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _flags(text: str) -> list[str]:
+    flags = [flag for flag in text.split(",") if flag]
+    if unknown := [flag for flag in flags if flag not in FLAGS]:
+        raise argparse.ArgumentTypeError(
+            f"must be some of {','.join(FLAGS)}; {', '.join(unknown)} is not among them"
+        )
+    return list(dict.fromkeys(flags))
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals) or max(len(key), len(value)) > 200:
+        raise argparse.ArgumentTypeError(f"must look like gpu=a100, was {text!r}")
+    return key, value
+
+
+def _between(least: float, most: float, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"must be a number between {least:g} and {most:g}, was {text!r}")
+    return value
+
+
+def _whole_between(least: int, most: int, text: str) -> int:
+    value = _between(least, most, text)
+    if value != int(value):
+        raise argparse.ArgumentTypeError(f"must be a whole number, was {text!r}")
+    return int(value)

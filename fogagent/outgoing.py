@@ -1,0 +1,110 @@
+"""What goes to the panel, in frames: messages as they come, reports in the order of their numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fogagent.connection import Connection
+from fogagent.instructions import Report
+from fogagent.messages import COALESCE_S, Finished, FromAgent, encode_message, split_frames
+from fogagent.spool import Spool, Stored
+
+PAGE_BYTES = 256 * 1024
+
+
+class Outgoing:
+    """Lives as long as the agent, across connections. To be used from one event loop.
+
+    After `replay` everything in the spool is read from disk and sent; only when the last stored
+    report has gone are fresh ones sent straight from memory again. So reports never overtake.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._messages: list[bytes] = []
+        self._reports: list[bytes] = []
+        self._unstored = 0  # reports on their way to the disk
+        self._batches_stored = 0
+        self._replay_from: int | None = None  # the last report that went; None: all that is stored went
+        self._sending = False
+        self._connected = False
+        self._something = asyncio.Event()
+        self._quiet = asyncio.Event()
+
+    def connected(self) -> None:
+        """A new connection: what was meant for the old one is worth nothing."""
+        self._messages.clear()
+        self._reports.clear()
+        self._connected = True
+
+    def disconnected(self) -> None:
+        self._connected = self._sending = False
+        self._note_quiet()
+
+    def post(self, message: FromAgent) -> None:
+        """Send soon, unless there is no connection."""
+        if self._connected:
+            self._messages.append(encode_message(message))
+            self._something.set()
+
+    def keep(self, report: Report) -> None:
+        """Put the report on disk, then send it."""
+        self._unstored += 1
+        self._spool.keep(report.seq, report.attempt, isinstance(report, Finished), encode_message(report))
+
+    def stored(self, reports: list[Stored]) -> None:
+        """Reports that are safe on disk now, later than all before."""
+        self._unstored -= len(reports)
+        self._batches_stored += 1
+        if self._connected and self._replay_from is None:
+            self._reports += [report.body for report in reports]
+            self._something.set()
+        self._note_quiet()
+
+    def replay(self) -> None:
+        self._replay_from = 0
+        self._something.set()
+
+    async def drained(self) -> None:
+        """Return when all that can be sent has been handed to the network."""
+        self._note_quiet()
+        await self._quiet.wait()
+
+    def _note_quiet(self) -> None:
+        waiting = self._messages or self._reports or self._replay_from is not None or self._sending
+        if self._unstored or (self._connected and waiting):
+            self._quiet.clear()
+        else:
+            self._quiet.set()
+
+    async def pump(self, connection: Connection) -> None:
+        """Send until the connection ends. Raises ConnectionFailed."""
+        sent_at = 0.0
+        while True:
+            self._sending = False
+            self._note_quiet()
+            await self._something.wait()
+            self._sending = True
+            # The first message after a silence goes at once; those that follow closely share a frame.
+            await asyncio.sleep(max(0.0, sent_at + COALESCE_S - time.monotonic()))
+            self._something.clear()
+            batch = [*self._messages, *self._reports]
+            self._messages, self._reports = [], []
+            if self._replay_from is not None:
+                batch += await self._next_page(self._replay_from)
+            for frame in split_frames(batch):
+                await connection.send(frame)
+            sent_at = time.monotonic()
+
+    async def _next_page(self, after: int) -> list[bytes]:
+        batches = self._batches_stored
+        page = await asyncio.to_thread(self._spool.read_after, after, PAGE_BYTES)
+        if page:
+            self._replay_from = page[-1].seq
+        elif batches == self._batches_stored:
+            self._replay_from = None
+        # Else something was stored while we read: it may be in no page yet, and was not queued.
+        if self._replay_from is not None:
+            self._something.set()
+        return [report.body for report in page]

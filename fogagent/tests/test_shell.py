@@ -1,0 +1,310 @@
+"""The real shell against a panel on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from fogagent.address import PanelAddress
+from fogagent.home import Home
+from fogagent.identity import Identity
+from fogagent.instructions import ExitCode
+from fogagent.messages import (
+    BLOB_CHUNK_BYTES,
+    Acknowledge,
+    Blob,
+    Cancel,
+    Chunk,
+    DriverFact,
+    Facts,
+    Fetch,
+    Finished,
+    Goodbye,
+    Heartbeat,
+    Holding,
+    Log,
+    Outcome,
+    Problem,
+    Run,
+    Started,
+    Watch,
+)
+from fogagent.shell import Agent
+from fogagent.tests.fakes import FakePanel, FakeWorkers
+
+pytestmark = pytest.mark.asyncio
+
+FACTS = Facts(hostname="h", platform="p", version="1", cpu_millis=1000, memory_mb=512, disk_mb=1000)
+
+
+def inline(content: bytes) -> Blob:
+    return Blob(sha256=hashlib.sha256(content).hexdigest(), size=len(content), inline=content)
+
+
+def run_order(attempt: int, stdin: bytes = b"", **changes: object) -> Run:
+    order = {
+        "order": attempt + 100,
+        "attempt": attempt,
+        "task": attempt,
+        "driver": "wasm",
+        "timeout_s": 60.0,
+        "stdin": inline(stdin) if stdin else None,
+    }
+    return Run(**(order | changes))  # type: ignore[arg-type]
+
+
+def agent_for(panel: FakePanel, path: Path, workers: FakeWorkers, panel_key: bytes = b"") -> Agent:
+    def describe(drivers: list[DriverFact]) -> Facts:
+        return FACTS
+
+    home = Home(path)
+    path.mkdir(exist_ok=True)
+    return Agent(
+        address=PanelAddress.parse(panel.url, insecure=False),
+        home=home,
+        identity=home.identity(),
+        panel_key=panel_key or panel.identity.public_key,
+        workers=workers,
+        facts=FACTS,
+        describe=describe,
+        rng=Random(1),
+    )
+
+
+@asynccontextmanager
+async def running(
+    panel: FakePanel, path: Path, workers: FakeWorkers
+) -> AsyncIterator[asyncio.Task[ExitCode]]:
+    agent = agent_for(panel, path, workers)
+    task = asyncio.create_task(agent.run())
+    try:
+        yield task
+    finally:
+        if not task.done():
+            agent.stop("the test is over")
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def killed(task: asyncio.Task[ExitCode]) -> None:
+    """End an agent without giving it a chance to flush."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_runs_a_task_and_reports_it(tmp_path: Path) -> None:
+    workers = FakeWorkers()
+    async with FakePanel() as panel, running(panel, tmp_path, workers):
+        await panel.hears(Holding)
+        await panel.say(run_order(5, stdin=b"hello"))
+        finished = await panel.hears(Finished)
+        await panel.hears(Acknowledge)
+    assert panel.said[:2] == [FACTS, Holding(attempts=[])]
+    assert (finished.attempt, finished.outcome) == (5, Outcome.SUCCEEDED)
+    assert [piece.data for piece in finished.pieces] == [b"hello"]
+    assert panel.heard(Acknowledge)[0].orders == [105]
+    assert workers.closed
+
+
+async def test_a_long_task_is_announced_and_its_output_comes_as_it_is_printed(tmp_path: Path) -> None:
+    workers = FakeWorkers(held=True)
+    async with FakePanel() as panel, running(panel, tmp_path, workers):
+        await panel.hears(Holding)
+        await panel.say(run_order(5))
+        await panel.hears(Started)
+        workers.prints(5, 0, b"one ")
+        workers.prints(5, 4, b"two")
+        log = await panel.hears(Log)
+        assert [piece.data for piece in log.pieces] == [b"one two"]
+        workers.finish(5)
+        finished = await panel.hears(Finished)
+    assert finished.pieces == []
+
+
+async def test_a_result_survives_a_panel_that_is_away(tmp_path: Path) -> None:
+    workers = FakeWorkers(held=True)
+    async with FakePanel() as panel, running(panel, tmp_path, workers):
+        await panel.hears(Holding)
+        await panel.say(run_order(5))
+        await panel.hears(Started)
+        await panel.close()
+        workers.finish(5)
+        await panel.open()
+        finished = await panel.hears(Finished)
+        assert panel.heard(Holding)[1].attempts == [5]
+    assert finished.attempt == 5
+    assert len(workers.started) == 1
+
+
+async def test_a_result_survives_a_killed_agent(tmp_path: Path) -> None:
+    async with FakePanel(acks=False) as panel:
+        async with running(panel, tmp_path, FakeWorkers()) as first:
+            await panel.hears(Holding)
+            await panel.say(run_order(5, stdin=b"x"))
+            before = await panel.hears(Finished)
+            await killed(first)
+        panel.acks = True
+        workers = FakeWorkers()
+        async with running(panel, tmp_path, workers):
+            after = await panel.hears(Finished, 2)
+            assert after == before
+            assert panel.heard(Holding)[1].attempts == [5]
+            await panel.say(run_order(5, stdin=b"x"))  # the acknowledgement had been lost as well
+            await panel.hears(Acknowledge, 2)
+        assert workers.started == []
+        async with running(panel, tmp_path, workers):
+            await panel.hears(Holding, 3)
+        assert panel.heard(Holding)[2].attempts == []
+
+
+async def test_work_cut_short_by_a_kill_is_ended_by_the_next_life(tmp_path: Path) -> None:
+    async with FakePanel(acks=False) as panel:
+        async with running(panel, tmp_path, FakeWorkers(held=True)) as first:
+            await panel.hears(Holding)
+            await panel.say(run_order(5))
+            await panel.hears(Started)
+            await killed(first)
+        async with running(panel, tmp_path, FakeWorkers()):
+            finished = await panel.hears(Finished)
+    assert (finished.attempt, finished.outcome) == (5, Outcome.UNKNOWN)
+    assert finished.seq > panel.heard(Started)[0].seq
+
+
+async def test_cancel_stops_a_running_task(tmp_path: Path) -> None:
+    workers = FakeWorkers(held=True)
+    async with FakePanel() as panel, running(panel, tmp_path, workers):
+        await panel.hears(Holding)
+        await panel.say(run_order(5))
+        await panel.hears(Acknowledge)
+        await panel.say(Cancel(order=9, attempt=5, sentence="asked by ada"))
+        finished = await panel.hears(Finished)
+    assert (finished.outcome, finished.sentence) == (Outcome.CANCELLED, "asked by ada")
+
+
+async def test_a_large_payload_is_fetched_and_a_lost_connection_continues_it(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1024 * 2
+    sha256 = hashlib.sha256(content).hexdigest()
+    pieces = [content[i : i + BLOB_CHUNK_BYTES] for i in range(0, len(content), BLOB_CHUNK_BYTES)]
+    chunks = [Chunk(sha256=sha256, index=i, count=len(pieces), data=data) for i, data in enumerate(pieces)]
+    workers = FakeWorkers()
+    async with FakePanel() as panel, running(panel, tmp_path, workers):
+        await panel.hears(Holding)
+        await panel.say(run_order(5, payload=Blob(sha256=sha256, size=len(content))))
+        assert (await panel.hears(Fetch)).index == 0
+        await panel.say(chunks[0])
+        await panel.say(Watch(every_s=0.2, for_s=60))  # its beats show that the chunk has been read
+        await panel.hears(Heartbeat, len(panel.heard(Heartbeat)) + 1)
+        await panel.close()
+        await panel.open()
+        assert (await panel.hears(Fetch, 2)).index == 1
+        for chunk in chunks[1:]:
+            await panel.say(chunk)
+        await panel.hears(Finished)
+    assert [job.payload for job in workers.started] == [content]
+
+
+async def test_a_payload_with_a_wrong_hash_is_not_run(tmp_path: Path) -> None:
+    sha256 = hashlib.sha256(b"right").hexdigest()
+    workers = FakeWorkers()
+    async with FakePanel() as panel, running(panel, tmp_path, workers):
+        await panel.hears(Holding)
+        await panel.say(run_order(5, payload=Blob(sha256=sha256, size=5)))
+        await panel.hears(Fetch)
+        await panel.say(Chunk(sha256=sha256, index=0, count=1, data=b"wrong"))
+        finished = await panel.hears(Finished)
+    assert finished.outcome is Outcome.CRASHED
+    assert "does not fit its hash" in finished.sentence
+    assert workers.started == []
+
+
+async def test_a_driver_that_raises_ends_the_attempt(tmp_path: Path) -> None:
+    class Broken(FakeWorkers):
+        async def run(self, job: object, on_output: object) -> object:  # type: ignore[override]
+            raise RuntimeError("no such thing")
+
+    async with FakePanel() as panel, running(panel, tmp_path, Broken()):
+        await panel.hears(Holding)
+        await panel.say(run_order(5))
+        finished = await panel.hears(Finished)
+    assert finished.outcome is Outcome.CRASHED
+    assert "no such thing" in finished.sentence
+
+
+async def test_beats_on_the_interval_it_was_told(tmp_path: Path) -> None:
+    async with FakePanel(heartbeat_s=0.1) as panel, running(panel, tmp_path, FakeWorkers()):
+        beat = await panel.hears(Heartbeat, 3)
+    assert beat.memory_total_mb > 0
+
+
+async def test_says_goodbye_after_the_last_result(tmp_path: Path) -> None:
+    workers = FakeWorkers(held=True)
+    async with FakePanel() as panel:
+        async with running(panel, tmp_path, workers) as agent:
+            await panel.hears(Holding)
+            await panel.say(run_order(5))
+            await panel.hears(Acknowledge)
+            workers.finish(5)
+            await asyncio.sleep(0)
+        await panel.hears(Goodbye)
+        assert agent.result() is ExitCode.STOPPED
+    assert [type(message) for message in panel.said if isinstance(message, Finished | Goodbye)] == [
+        Finished,
+        Goodbye,
+    ]
+
+
+async def test_a_panel_with_another_key_gets_no_signature(tmp_path: Path) -> None:
+    async with FakePanel() as panel:
+        agent = agent_for(panel, tmp_path, FakeWorkers(), panel_key=Identity.generate().public_key)
+        assert await agent.run() is ExitCode.IMPOSTER
+    assert panel.hellos == []
+
+
+async def test_a_panel_that_cannot_sign_is_not_believed(tmp_path: Path) -> None:
+    async with FakePanel(welcome_signature=bytes(64)) as panel:
+        agent = agent_for(panel, tmp_path, FakeWorkers())
+        assert await agent.run() is ExitCode.IMPOSTER
+    assert panel.said == []
+
+
+async def test_a_removed_node_ends(tmp_path: Path) -> None:
+    gone = Problem(code="not-enrolled", sentence="This node was removed.", fatal=True, retry=False)
+    async with FakePanel(refusal=gone) as panel:
+        assert await agent_for(panel, tmp_path, FakeWorkers()).run() is ExitCode.REFUSED
+
+
+async def test_a_replaced_agent_ends_even_in_the_middle(tmp_path: Path) -> None:
+    replaced = Problem(code="replaced", sentence="Another connection took over.", fatal=True, retry=False)
+    async with FakePanel() as panel, running(panel, tmp_path, FakeWorkers()) as agent:
+        await panel.hears(Holding)
+        await panel.say(replaced)
+        assert await asyncio.wait_for(agent, 5) is ExitCode.REFUSED
+
+
+async def test_a_silent_panel_is_given_up(tmp_path: Path) -> None:
+    async with FakePanel(timeout_s=0.4) as panel, running(panel, tmp_path, FakeWorkers()):
+        await panel.hears(Holding)
+        assert panel.socket is not None
+        deaf = panel.socket.transport
+        deaf.pause_reading()  # alive for TCP, deaf for us
+        await panel.knocked(2)
+        deaf.abort()
+
+
+async def test_thousands_of_short_tasks_each_end_once(tmp_path: Path) -> None:
+    count = 3000
+    async with FakePanel() as panel, running(panel, tmp_path, FakeWorkers()):
+        await panel.hears(Holding)
+        for start in range(1, count, 200):
+            await panel.say(*(run_order(n, stdin=b"%d" % n) for n in range(start, start + 200)))
+        await panel.hears(Finished, count)
+    outputs = {report.attempt: report.pieces[0].data for report in panel.heard(Finished)}
+    assert len(panel.heard(Finished)) == count
+    assert outputs == {n: b"%d" % n for n in range(1, count + 1)}
