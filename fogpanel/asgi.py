@@ -15,7 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fogpanel.settings")
 django.setup()
 
 from fogpanel import wakes  # noqa: E402
-from fogpanel.live_consumer import LiveConsumer  # noqa: E402
+from fogpanel.live_consumer import live_socket  # noqa: E402
 from nodes.consumers import AgentConsumer  # noqa: E402
 from nodes.inbox import inbox  # noqa: E402
 from nodes.outbox import sender  # noqa: E402
@@ -28,7 +28,7 @@ application = ProtocolTypeRouter(
         "websocket": URLRouter(
             [
                 path("ws/agent/", AgentConsumer.as_asgi()),
-                path("ws/live/", AllowedHostsOriginValidator(AuthMiddlewareStack(LiveConsumer.as_asgi()))),
+                path("ws/live/", AllowedHostsOriginValidator(AuthMiddlewareStack(live_socket))),
             ]
         ),
     }

@@ -208,7 +208,7 @@ def create_join_key(request: SignedInRequest, given: JoinKeyIn) -> HttpResponse:
             uses=given.uses,
             lifetime_s=given.lifetime_s,
         )
-        lines = joining.join_lines(settings.PUBLIC_URL, text)
+        lines = _lines(text)
         return NewJoinKey(**_key_out(key).model_dump(), key=text, paste=lines.paste, checkout=lines.checkout)
 
     return answer_once(request, create, secret=True)
@@ -250,6 +250,13 @@ def _group(name: str) -> Group | None:
     if group is None:
         raise invalid([("group", f"group: there is no group “{name[:40]}”; create it first.")])
     return group
+
+
+def _lines(key_text: str) -> joining.JoinLines:
+    try:
+        return joining.join_lines(settings.PUBLIC_URL, key_text)
+    except FileNotFoundError as error:
+        raise Problem(503, "no-agent", str(error)) from error
 
 
 def _key_out(key: JoinKey) -> JoinKeyOut:

@@ -97,9 +97,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
                 raise FrameError("hello: must be the first message, and alone.")
         try:
             text = self._verified_transcript(hello)
-            lease = await _in_database(
-                leases.take, hello.agent_key.hex(), self._address(), timezone.now()
-            )
+            lease = await _in_database(leases.take, hello.agent_key.hex(), self._address(), timezone.now())
         except BadSignature as error:
             await self._close_with("bad-signature", str(error), NOT_WELCOME, retry=False)
         except leases.NotWelcome as error:
@@ -135,11 +133,10 @@ class AgentConsumer(AsyncWebsocketConsumer):
                 )
             ]
         )
-        older = sockets.put(self)
-        if older is not None:
-            older.refuse("replaced", "Another connection with this identity took over.", retry=False)
-        outbox.sender.connected(self.node_id)
-        leases.announce(lease)
+        if sockets.put(self):
+            outbox.sender.connected(self.node_id)
+        else:
+            self.refuse("replaced", sockets.REPLACED, retry=False)
 
     def _address(self) -> str | None:
         client = self.scope.get("client")
@@ -151,9 +148,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
         self._call(self._enqueue, encoded)
 
     def refuse(self, code: str, sentence: str, *, retry: bool = True) -> None:
-        self._call(
-            lambda: self._loop.create_task(self._close_with(code, sentence, NOT_WELCOME, retry=retry))
-        )
+        self._call(lambda: self._loop.create_task(self._close_with(code, sentence, NOT_WELCOME, retry=retry)))
 
     def _call(self, function: Any, *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out

@@ -67,6 +67,7 @@ def take(public_key: str, address: str | None, now: datetime) -> Lease:
         if was_gone or not was_connected:
             sentence = f"{node.name} is back" if node.connected_at else f"{node.name} connected"
             audit.record("node.connected", sentence, subject=node)
+        wake("took-over", f"{node.id}:{node.epoch + 1}")
     wake("placer")
     live.changed("nodes", "fleet", f"node:{node.id}")
     return Lease(node.id, node.name, node.epoch + 1, heartbeat_s, timeout_s)
@@ -89,8 +90,3 @@ def beat() -> tuple[float, float]:
     fleet = Node.objects.filter(archived_at=None).count()
     heartbeat_s = max(settings.HEARTBEAT_S, fleet / settings.HEARTBEATS_PER_S_MAX)
     return heartbeat_s, max(settings.HEARTBEAT_TIMEOUT_S, 3 * heartbeat_s)
-
-
-def announce(lease: Lease) -> None:
-    """Tell other processes that this lease is the newest, so that they close an older connection."""
-    wake("took-over", f"{lease.node_id}:{lease.epoch}")

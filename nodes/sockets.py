@@ -21,18 +21,20 @@ class AgentSocket(Protocol):
         """Say why, then close."""
 
 
+REPLACED = "Another connection with this identity took over."
+
 _lock = threading.Lock()
 _sockets: dict[int, AgentSocket] = {}
 
 
-def put(socket: AgentSocket) -> AgentSocket | None:
-    """Make ``socket`` the one for its node; returns the older one that it replaces, if any."""
+def put(socket: AgentSocket) -> bool:
+    """Make ``socket`` the one for its node; False if a newer connection of that node is here already."""
     with _lock:
-        older = _sockets.get(socket.node_id)
-        if older is not None and older.epoch > socket.epoch:
-            return socket
+        known = _sockets.get(socket.node_id)
+        if known is not None and known.epoch > socket.epoch:
+            return False
         _sockets[socket.node_id] = socket
-        return older
+        return True
 
 
 def drop(socket: AgentSocket) -> None:
@@ -55,7 +57,7 @@ def _close_older(keys: frozenset[Key]) -> None:
         node_id, epoch = map(int, str(key).split(":"))
         socket = get(node_id)
         if socket is not None and socket.epoch < epoch:
-            socket.refuse("replaced", "Another connection with this identity took over.", retry=False)
+            socket.refuse("replaced", REPLACED, retry=False)
 
 
 on_wake("took-over", _close_older)
