@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
 import shutil
-import signal
 import time
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -27,7 +26,10 @@ from fogagent.drivers.catalogue import driver_facts
 from fogagent.drivers.child import Child
 from fogagent.drivers.engine import private_directory
 from fogagent.drivers.preparation import Preparation
-from fogagent.messages import DriverFact, Outcome, Piece, Stream, Usage
+from fogagent.drivers.ticket import Ticket, never_ran, result_of, result_of_the_dead
+from fogagent.messages import DriverFact, Outcome, Piece
+
+log = logging.getLogger("fogagent")
 
 DEFAULT_WORKERS = max(1, min(4, os.cpu_count() or 1))
 LONG_S = 0.05
@@ -40,20 +42,6 @@ FAILED_STARTS = 3
 CLOSE_S = 1.5
 
 
-@dataclass(eq=False, slots=True)
-class _Ticket:
-    """A job on its way through the pool."""
-
-    job: Job
-    on_output: OnOutput
-    done: asyncio.Future[Result]
-    child: Child | None = None
-    started_at: float = 0.0
-    deadline: asyncio.TimerHandle | None = None
-    stop: tuple[Outcome, str] | None = None  # why we had its worker stop
-    written: dict[Stream, int] = field(default_factory=dict)
-
-
 class Pool:
     """Runs jobs in warm child processes. To be used from one event loop."""
 
@@ -64,11 +52,12 @@ class Pool:
         self._usual = workers or DEFAULT_WORKERS
         self._children: set[Child] = set()
         self._idle: list[Child] = []  # the one used last is last, and is used first
-        self._running: dict[Child, _Ticket] = {}
-        self._tickets: dict[int, _Ticket] = {}
-        self._waiting: deque[_Ticket] = deque()
+        self._running: dict[Child, Ticket] = {}
+        self._tickets: dict[int, Ticket] = {}
+        self._waiting: deque[Ticket] = deque()
         self._chores: set[asyncio.Task[None]] = set()
         self._tending: asyncio.TimerHandle | None = None
+        self._retiring: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._failed_starts = 0
         self._open = False
@@ -95,9 +84,9 @@ class Pool:
         """Run ``job`` to its end, whatever that is. Cancelling the call stops the job."""
         if job.attempt in self._tickets:
             raise ValueError(f"Attempt {job.attempt} runs already.")
-        ticket = _Ticket(job, on_output, asyncio.get_running_loop().create_future())
+        ticket = Ticket(job, on_output, asyncio.get_running_loop().create_future())
         if not self._open:
-            return _never_ran(Outcome.UNAVAILABLE, "The agent is stopping.")
+            return never_ran(Outcome.UNAVAILABLE, "The agent is stopping.")
         self._tickets[job.attempt] = ticket
         self._waiting.append(ticket)
         self._dispatch()
@@ -128,8 +117,9 @@ class Pool:
     async def close(self) -> None:
         """Stop every job and every worker. Takes less than two seconds."""
         self._open = False
-        if self._tending is not None:
-            self._tending.cancel()
+        for timer in (self._tending, self._retiring):
+            if timer is not None:
+                timer.cancel()
         await self._preparation.close()
         for ticket in list(self._tickets.values()):
             self._stop(ticket, Outcome.CANCELLED, "The agent was stopped.")
@@ -149,7 +139,7 @@ class Pool:
                 self._give(ticket, self._idle.pop())
         self._tend_later()
 
-    def _give(self, ticket: _Ticket, child: Child) -> None:
+    def _give(self, ticket: Ticket, child: Child) -> None:
         loop = asyncio.get_running_loop()
         ticket.child = child
         ticket.started_at = time.time()
@@ -158,21 +148,21 @@ class Pool:
         self._running[child] = ticket
         child.give(ticket.job)
 
-    def _expire(self, ticket: _Ticket) -> None:
+    def _expire(self, ticket: Ticket) -> None:
         sentence = f"The program was stopped at its time limit of {ticket.job.timeout_s:g} s."
         self._stop(ticket, Outcome.TIMEOUT, sentence)
 
-    def _stop(self, ticket: _Ticket, outcome: Outcome, sentence: str) -> None:
+    def _stop(self, ticket: Ticket, outcome: Outcome, sentence: str) -> None:
         if ticket.done.done() or ticket.stop is not None:
             return
         if ticket.child is None:
-            ticket.done.set_result(_never_ran(outcome, sentence))
+            ticket.done.set_result(never_ran(outcome, sentence))
             return
         ticket.stop = (outcome, sentence)
         ticket.child.stop()
         self._tend_later()
 
-    def _abandon(self, ticket: _Ticket) -> None:
+    def _abandon(self, ticket: Ticket) -> None:
         """Nobody waits for the job any more; stop it unless it is over."""
         if ticket.deadline is not None:
             ticket.deadline.cancel()
@@ -182,7 +172,7 @@ class Pool:
         elif self._running.get(ticket.child) is ticket:
             ticket.child.stop()
 
-    def _deliver(self, ticket: _Ticket, pieces: list[Piece]) -> None:
+    def _deliver(self, ticket: Ticket, pieces: list[Piece]) -> None:
         if ticket.done.done():
             return
         for piece in pieces:
@@ -202,7 +192,7 @@ class Pool:
         ticket = self._running.pop(child)
         self._deliver(ticket, ended.pieces)
         if not ticket.done.done():
-            ticket.done.set_result(_result(ticket, ended))
+            ticket.done.set_result(result_of(ticket, ended))
         if child.stopping:
             self._chore(self._clean_up(ticket))
         if child.jobs_given >= JOBS_PER_WORKER:
@@ -223,16 +213,17 @@ class Pool:
         child.since = asyncio.get_running_loop().time()
         self._idle.append(child)
         self._dispatch()
+        self._retire_later()
 
-    async def _bury(self, child: Child, ticket: _Ticket | None) -> None:
+    async def _bury(self, child: Child, ticket: Ticket | None) -> None:
         status = await child.bury()
         if ticket is None:
             return
         await self._clean_up(ticket)
         if not ticket.done.done():
-            ticket.done.set_result(_result_of_the_dead(ticket, status))
+            ticket.done.set_result(result_of_the_dead(ticket, status))
 
-    async def _clean_up(self, ticket: _Ticket) -> None:
+    async def _clean_up(self, ticket: Ticket) -> None:
         """Remove what a job that was cut off leaves running outside its worker."""
         if ticket.job.driver == "container":
             await asyncio.to_thread(container.remove, os.getpid(), ticket.job.attempt)
@@ -244,7 +235,7 @@ class Pool:
         for ticket in self._waiting:
             if not ticket.done.done():
                 sentence = "Workers do not start on this node; the agent's log says why."
-                ticket.done.set_result(_never_ran(Outcome.UNAVAILABLE, sentence))
+                ticket.done.set_result(never_ran(Outcome.UNAVAILABLE, sentence))
 
     # --- How many workers ------------------------------------------------------------------------
 
@@ -259,14 +250,8 @@ class Pool:
         soon_free = [child for child in self._children if self._is_soon_free(child, now)]
         for _ in range(self._starts_wanted(soon_free)):
             self._chore(self._start_child())
-        surplus = len(soon_free) - self._usual
-        for child in [one for one in self._idle if now - one.since > SURPLUS_S][: max(0, surplus)]:
-            self._idle.remove(child)
-            child.stop()
         if self._waiting or any(child in self._running for child in soon_free):
             self._tend_later()
-        elif surplus > 0:
-            self._tending = asyncio.get_running_loop().call_later(SURPLUS_S, self._tend)
 
     def _is_soon_free(self, child: Child, now: float) -> bool:
         if child.stopping:
@@ -281,6 +266,20 @@ class Pool:
             wanted = 1 if not starting and (self._waiting or self._failed_starts < FAILED_STARTS) else 0
         return max(0, wanted)
 
+    def _retire_surplus(self) -> None:
+        """Stop workers beyond the usual number that were idle for long."""
+        self._retiring = None
+        long_ago = asyncio.get_running_loop().time() - SURPLUS_S
+        for child in self._idle[: max(0, len(self._idle) - self._usual)]:
+            if child.since <= long_ago:
+                self._idle.remove(child)
+                child.stop()
+        self._retire_later()
+
+    def _retire_later(self) -> None:
+        if self._retiring is None and self._open and len(self._idle) > self._usual:
+            self._retiring = asyncio.get_running_loop().call_later(SURPLUS_S, self._retire_surplus)
+
     async def _start_child(self) -> None:
         if not self._open:
             return
@@ -290,7 +289,13 @@ class Pool:
             permissions=self._permissions,
             agent_pid=os.getpid(),
         )
-        child = Child(setup, self)
+        try:
+            child = Child(setup, self)
+        except OSError as error:  # no room for its files, or no more processes to be had
+            log.warning("A worker cannot be started: %s.", error)
+            self._note_failed_start()
+            self._tend_later()
+            return
         self._children.add(child)
         await child.connect()
 
@@ -319,49 +324,3 @@ class Pool:
     def _note_quiet(self) -> None:
         if not self._open and not self._children and not self._chores:
             self._quiet.set()
-
-
-def _result(ticket: _Ticket, ended: wire.Ended) -> Result:
-    outcome, sentence = ended.outcome, ended.sentence
-    if outcome is Outcome.CANCELLED and ticket.stop is not None:
-        outcome, sentence = ticket.stop
-    return Result(
-        outcome=outcome,
-        started_at=ticket.started_at,
-        finished_at=time.time(),
-        exit_code=ended.exit_code,
-        sentence=sentence,
-        usage=ended.usage,
-        truncated=ended.truncated,
-    )
-
-
-def _result_of_the_dead(ticket: _Ticket, status: int) -> Result:
-    """The result of a job whose worker died without a word; its CPU use is not known."""
-    finished_at = time.time()
-    outcome, sentence = ticket.stop or (Outcome.CRASHED, _obituary(status))
-    usage = Usage(
-        wall_s=max(0.0, finished_at - ticket.started_at),
-        stdout_bytes=ticket.written.get(Stream.STDOUT, 0),
-        stderr_bytes=ticket.written.get(Stream.STDERR, 0),
-    )
-    return Result(
-        outcome=outcome,
-        started_at=ticket.started_at,
-        finished_at=finished_at,
-        sentence=sentence,
-        usage=usage,
-    )
-
-
-def _obituary(status: int) -> str:
-    if status == -signal.SIGKILL:
-        return "The worker was killed from outside, perhaps because the machine ran out of memory."
-    if status < 0:
-        return f"The worker died of {signal.Signals(-status).name}."
-    return f"The worker ended unexpectedly with code {status}."
-
-
-def _never_ran(outcome: Outcome, sentence: str) -> Result:
-    now = time.time()
-    return Result(outcome=outcome, started_at=now, finished_at=now, sentence=sentence)

@@ -49,6 +49,17 @@ def dead_pid() -> int:
 
 
 @pytest.fixture
+def blocked_cache(driver_cache: Path, tmp_path: Path) -> Path:
+    """A cache in which workers cannot have files of their own: a file is where their directory goes."""
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    for path in driver_cache.glob("*.cwasm"):
+        (cache / path.name).hardlink_to(path)
+    (cache / "scratch").touch()
+    return cache
+
+
+@pytest.fixture
 def open_directory(tmp_path: Path) -> Path:
     """A directory that others can enter."""
     tmp_path.chmod(0o755)
@@ -201,6 +212,33 @@ async def test_jobs_are_turned_away_where_workers_do_not_start(
     monkeypatch.undo()
     result = await Run(pool, new_job("wasm", modules.HELLO)).result()
     assert result.outcome is Outcome.SUCCEEDED  # once they start again
+    await pool.close()
+
+
+async def test_workers_that_cannot_be_started_turn_jobs_away(blocked_cache: Path) -> None:
+    pool = Pool(blocked_cache, Permissions(), 1)
+    await pool.start()
+    assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.UNAVAILABLE
+    await pool.close()
+
+
+async def test_workers_beyond_the_usual_number_leave_when_idle(
+    driver_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SURPLUS_S", 0.2)
+    before = workers()
+    pool = Pool(driver_cache, Permissions(), 1)
+    await pool.start()
+    runs = [Run(pool, new_job("python", b"import time; print('up'); time.sleep(1)")) for _ in range(3)]
+    for run in runs:
+        await run.output()
+    assert len(workers() - before) >= 3
+    for run in runs:
+        await run.result()
+    async with asyncio.timeout(20):
+        while len(workers() - before) > 1:  # noqa: ASYNC110 - the end of a process sets no event
+            await asyncio.sleep(0.01)
+    assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.SUCCEEDED
     await pool.close()
 
 

@@ -1,0 +1,73 @@
+"""A job on its way through the pool, and the results it can come to."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from dataclasses import dataclass, field
+
+from fogagent.drivers import wire
+from fogagent.drivers.base import Job, OnOutput, Result
+from fogagent.drivers.child import Child
+from fogagent.messages import Outcome, Stream, Usage
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A job on its way through the pool."""
+
+    job: Job
+    on_output: OnOutput
+    done: asyncio.Future[Result]
+    child: Child | None = None
+    started_at: float = 0.0
+    deadline: asyncio.TimerHandle | None = None
+    stop: tuple[Outcome, str] | None = None  # why we had its worker stop
+    written: dict[Stream, int] = field(default_factory=dict)
+
+
+def result_of(ticket: Ticket, ended: wire.Ended) -> Result:
+    outcome, sentence = ended.outcome, ended.sentence
+    if outcome is Outcome.CANCELLED and ticket.stop is not None:
+        outcome, sentence = ticket.stop
+    return Result(
+        outcome=outcome,
+        started_at=ticket.started_at,
+        finished_at=time.time(),
+        exit_code=ended.exit_code,
+        sentence=sentence,
+        usage=ended.usage,
+        truncated=ended.truncated,
+    )
+
+
+def result_of_the_dead(ticket: Ticket, status: int) -> Result:
+    """The result of a job whose worker died without a word; its CPU use is not known."""
+    finished_at = time.time()
+    outcome, sentence = ticket.stop or (Outcome.CRASHED, _obituary(status))
+    usage = Usage(
+        wall_s=max(0.0, finished_at - ticket.started_at),
+        stdout_bytes=ticket.written.get(Stream.STDOUT, 0),
+        stderr_bytes=ticket.written.get(Stream.STDERR, 0),
+    )
+    return Result(
+        outcome=outcome,
+        started_at=ticket.started_at,
+        finished_at=finished_at,
+        sentence=sentence,
+        usage=usage,
+    )
+
+
+def _obituary(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return "The worker was killed from outside, perhaps because the machine ran out of memory."
+    if status < 0:
+        return f"The worker died of {signal.Signals(-status).name}."
+    return f"The worker ended unexpectedly with code {status}."
+
+
+def never_ran(outcome: Outcome, sentence: str) -> Result:
+    now = time.time()
+    return Result(outcome=outcome, started_at=now, finished_at=now, sentence=sentence)
