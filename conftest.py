@@ -5,7 +5,8 @@ Nothing of Django is imported until a fixture needs it: the tests of coordinator
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -78,3 +79,25 @@ def make_node(db: None) -> MakeNode:
         return Node.objects.create(**(usual | size | free | columns))
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No Django test touches the checkout's data folder, a broker, or needs collected static files."""
+    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        yield
+        return
+    from django.test import override_settings
+
+    folder = tmp_path_factory.mktemp("panel")
+    (folder / "static").mkdir()
+    with override_settings(
+        DATA_DIR=folder,
+        STATIC_ROOT=folder / "static",
+        STORAGES={
+            "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+            "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+        },
+        CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+    ):
+        yield

@@ -266,12 +266,12 @@ def _nothing_here(request: HttpRequest) -> HttpResponse:
 
 
 def _patterns() -> Sequence[URLPattern]:
+    nothing = _open(_nothing_here)
+    nothing.csrf_exempt = True  # type: ignore[attr-defined]
     patterns: list[URLPattern] = list(api.urls[0])
     for pattern in patterns:
         if pattern.name not in FOR_BROWSERS:
-            pattern.callback = _open(pattern.callback)
-    nothing = _open(_nothing_here)
-    nothing.csrf_exempt = True  # type: ignore[attr-defined]
+            pattern.callback = nothing if pattern.name == "api-root" else _open(pattern.callback)
     return [*patterns, re_path(r"^", nothing)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -104,7 +104,11 @@ def _respond(status: int, body: Any) -> HttpResponse:
 
 @job(every_s=FORGET_EVERY_S)
 def forget_old_answers(run: Run) -> None:
+    forget(run.now)
+
+
+def forget(now: datetime) -> None:
     """Drop answers that nobody will ask for again, some hundred rows a transaction."""
-    old = IdempotencyKey.objects.filter(created_at__lt=run.now - KEPT)
+    old = IdempotencyKey.objects.filter(created_at__lt=now - KEPT)
     while ids := list(old.values_list("id", flat=True)[:FORGET_BATCH]):
         IdempotencyKey.objects.filter(id__in=ids).delete()
