@@ -119,7 +119,7 @@ def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C in the agent's terminal is the agent's to handle, and the group
     # can be killed as one.
     return subprocess.Popen(
-        [sys.executable, "-m", "fogagent.drivers.worker"],
+        [sys.executable, "-P", "-m", "fogagent.drivers.worker"],
         stdin=channel.fileno(),
         stdout=subprocess.DEVNULL,
         start_new_session=True,

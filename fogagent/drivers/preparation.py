@@ -36,7 +36,7 @@ class Preparation:
     async def _run(self) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "fogagent.drivers.prepare", str(self._cache_dir)),
+            *("-P", "-m", "fogagent.drivers.prepare", str(self._cache_dir)),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=worker_environment(),
