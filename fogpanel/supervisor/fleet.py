@@ -10,10 +10,11 @@ from itertools import count, islice
 
 import psutil
 
+from fogagent.instructions import ExitCode
 from fogpanel.supervisor.child import Program
 from fogpanel.supervisor.places import DataFolder
 
-FINAL_CODES = frozenset({2, 3})
+FINAL_CODES = frozenset({2, ExitCode.REFUSED, ExitCode.IMPOSTER})
 """Exit codes of `fogagent` after which starting it again cannot help: wrong use, refused by the panel."""
 
 
@@ -110,4 +111,4 @@ def agent_program(
         *("--cores", f"{agent.cpu_millis / 1000:g}", "--memory-mb", str(agent.memory_mb)),
     ]
     env = {"FOG_JOIN_KEY": join_key} if join_key else {}
-    return Program(name=agent.name, argv=tuple(argv), env=env, stop_s=1.8, final_codes=FINAL_CODES)
+    return Program(name=agent.name, argv=tuple(argv), env=env, final_codes=FINAL_CODES)

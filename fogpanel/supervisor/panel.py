@@ -76,7 +76,7 @@ class Panel:
     async def stop(self) -> None:
         """Agents say goodbye to a panel that still listens; the broker goes last."""
         self._ready = False
-        names = {"web": 1, "worker": 1, "broker": 2}
+        names = {"web": 1, "broker": 2}
         for turn in range(3):
             ending = [child for child in self._children if names.get(child.program.name, 0) == turn]
             await asyncio.gather(*(child.stop() for child in ending))

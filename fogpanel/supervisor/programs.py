@@ -7,7 +7,7 @@ import sys
 from fogpanel.supervisor.child import Program
 
 PYTHON = (sys.executable, "-P", "-m")
-CELERY = (*PYTHON, "celery", "-A", "fogpanel")
+CELERY = (*PYTHON, "celery", "--quiet", "--app", "fogpanel")
 
 
 def web_server(listener: int) -> Program:
@@ -17,7 +17,7 @@ def web_server(listener: int) -> Program:
         *("--websocket_timeout", "-1", "--application-close-timeout", "2"),
         "fogpanel.asgi:application",
     ]
-    return Program(name="web", argv=tuple(argv), pass_fds=(listener,))
+    return Program(name="web", argv=tuple(argv), stop_s=1.5, pass_fds=(listener,))
 
 
 def worker() -> Program:
@@ -26,7 +26,9 @@ def worker() -> Program:
         *(*CELERY, "worker", "--queues", "clock,work", "--pool", "threads", "--concurrency", "4"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),
     ]
-    return Program(name="worker", argv=tuple(argv))
+    # Its messages are JSON, which root may read as safely as anybody.
+    env = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser"}
+    return Program(name="worker", argv=tuple(argv), env=env)
 
 
 def beat() -> Program:

@@ -1,0 +1,1 @@
+"""The same promises for longer and under more."""

@@ -1,0 +1,242 @@
+"""A real panel for tests: `./fog up` on a free port and a temporary folder, with short heartbeats."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from fogpanel.supervisor.fleet import local_agents
+from fogpanel.supervisor.lifeline import bound_to
+from fogpanel.supervisor.places import ROOT, DataFolder
+from fogpanel.supervisor.running import Running, read_running
+
+HEARTBEAT_S = 0.5
+TIMEOUT_S = 2.0
+PATIENCE_S = 120.0
+ADMIN = "admin"
+
+SHORT_TIMES = {
+    "FOGPANEL_HEARTBEAT_S": str(HEARTBEAT_S),
+    "FOGPANEL_TIMEOUT_S": str(TIMEOUT_S),
+    "FOGPANEL_SWEEP_S": "0.5",
+}
+
+
+def until(what: str, true: Callable[[], Any], within_s: float = PATIENCE_S, every_s: float = 0.05) -> Any:
+    """Look again until ``true()`` is truthy and return that; fail naming ``what`` when it never was."""
+    deadline = time.monotonic() + within_s
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(every_s)
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def supervisor_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "fogpanel.supervisor", *arguments]
+
+
+def supervisor_env(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **SHORT_TIMES, **more}
+
+
+class Panel:
+    """Starts on entering, stops on leaving; what every process said is in ``log``."""
+
+    def __init__(self, folder: Path, *, agents: int = 3, **env: str) -> None:
+        self.data = DataFolder(folder / "data")
+        self.log = folder / "panel.log"
+        self.password = secrets.token_urlsafe(12)
+        self.agents = [agent.name for agent in local_agents(agents)]
+        self._folder = folder
+        self._env = supervisor_env(FOGPANEL_ADMIN_PASSWORD=self.password, **env)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._others: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for other in self._others:
+            other.kill()
+            other.wait()
+        self.stop()
+
+    # --- The panel's processes -------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it and wait until it answers and all agents are in."""
+        arguments = ["up", "--port", "0", "--data", str(self.data.path), "--agents", str(len(self.agents))]
+        self._process = self._spawn(supervisor_command(*arguments), self._env)
+        until("the panel is up", self._is_up)
+        until("the agents are in", lambda: len(self.working_nodes()) >= len(self.agents))
+
+    def stop(self) -> int:
+        """Ask it to stop and return its exit code."""
+        assert self._process is not None
+        for pid in self.pids().values():  # a frozen process cannot end in order
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(PATIENCE_S)
+
+    def kill_supervisor(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def running(self) -> Running:
+        found = read_running(self.data)
+        assert found is not None, self.tail()
+        return found
+
+    @property
+    def url(self) -> str:
+        return self.running.url
+
+    def pids(self) -> dict[str, int]:
+        found = read_running(self.data)
+        return {name: pid for name, pid in found.children.items() if pid} if found else {}
+
+    def kill(self, name: str) -> None:
+        """kill -9 one process and wait until the supervisor has started it again."""
+        before = self.pids()[name]
+        os.kill(before, signal.SIGKILL)
+        until(f"{name} runs again", lambda: self.pids().get(name, before) != before)
+
+    @contextlib.contextmanager
+    def frozen(self, *names: str) -> Iterator[None]:
+        """Let these processes do nothing for a while."""
+        pids = [self.pids()[name] for name in names]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def join(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        """Join one more agent as a user would, not kept by the supervisor; returns when it can work."""
+        key = self.post("/join-keys", {"note": name})["key"]
+        command = [sys.executable, "-P", "-m", "fogagent", "agent", "--join", self.url, "--name", name]
+        command += ["--state", str(self._folder / name), *options]
+        process = self._spawn(command, {**self._env, "FOG_JOIN_KEY": key})
+        self._others.append(process)
+        until(f"{name} is in", lambda: name in self.working_nodes())
+        return process
+
+    def tail(self, characters: int = 4000) -> str:
+        return self.log.read_text(errors="replace")[-characters:]
+
+    def _spawn(self, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=bound_to(os.getpid()),
+            )
+
+    def _is_up(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.tail()
+        found = read_running(self.data)
+        return found is not None and found.ready
+
+    # --- Its API ---------------------------------------------------------------------------------
+
+    def client(self) -> httpx.Client:
+        """A client of the API, signed in as the first admin with every right."""
+        client = httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=30)
+        body = {"username": ADMIN, "password": self.password, "name": "tests", "scopes": ["admin"]}
+        answer = client.post("/tokens", json=body)
+        assert answer.status_code == 201, answer.text
+        client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
+        self._client = client
+        return client
+
+    _client: httpx.Client | None = None
+
+    def get(self, path: str) -> Any:
+        """GET, again while the panel is away."""
+        return self._ask("GET", path, None).json()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """POST once, however often it takes: the key makes the repetitions one."""
+        return self._ask("POST", path, body).json()
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        client = self._client or self.client()
+        headers = {"Idempotency-Key": secrets.token_hex(16)} if method == "POST" else {}
+
+        def attempt() -> httpx.Response | None:
+            try:
+                answer = client.request(method, path, json=body, headers=headers)
+            except httpx.TransportError:
+                return None
+            return None if answer.status_code in {502, 503, 504} else answer
+
+        answer: httpx.Response = until(f"{method} {path} is answered", lambda: keep(attempt()))[0]
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer
+
+    # --- Tasks and nodes -------------------------------------------------------------------------
+
+    def submit(self, **spec: Any) -> int:
+        """Hand in a task; its id once the panel acknowledged it."""
+        return int(self.post("/tasks", spec)["id"])
+
+    def task(self, task_id: int) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(f"/tasks/{task_id}")
+        return found
+
+    def wait_for_state(self, task_id: int, *states: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            task = self.task(task_id)
+            return task if task["state"] in states else None
+
+        found: dict[str, Any] = until(f"task {task_id} is {' or '.join(states)}", reached, within_s)
+        return found
+
+    def output(self, task_id: int) -> str:
+        return self._ask("GET", f"/tasks/{task_id}/result", None).text
+
+    def log_text(self, task_id: int) -> str:
+        return "".join(chunk["text"] for chunk in self.get(f"/tasks/{task_id}/logs?after=0&wait=0")["chunks"])
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        return {node["name"]: node for node in self.get("/nodes?limit=200")["items"]}
+
+    def working_nodes(self) -> set[str]:
+        return {name for name, node in self.nodes().items() if node["status"] in {"active", "idle", "busy"}}
+
+
+def keep(answer: httpx.Response | None) -> tuple[httpx.Response] | None:
+    """In a tuple an answer is true, even one that says 404."""
+    return None if answer is None else (answer,)
