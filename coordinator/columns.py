@@ -44,7 +44,6 @@ _READERS: Mapping[str, tuple[Any, Callable[[FogNode], Any]]] = {
     "onion_capable": (np.bool_, lambda node: node.onion_capable),
     "connected": (np.bool_, lambda node: node.connected),
     "said_goodbye": (np.bool_, lambda node: node.said_goodbye),
-    "never_heard": (np.bool_, lambda node: node.last_contact == 0),
     "deadline": (np.float64, lambda node: node.last_contact + node.timeout_s),
     "last_assigned": (np.float64, lambda node: node.last_assigned),
 }
@@ -122,7 +121,6 @@ class Columns:
     onion_capable: Mask
     connected: Mask
     said_goodbye: Mask
-    never_heard: Mask
     deadline: Vector  # the moment at which silence becomes offline
     last_assigned: Vector
     # Not read off a node:

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Set
 from typing import TypeVar
 
+import numpy as np
+
 from coordinator.asked import Asked, Requirements
 from coordinator.errors import NotEnoughRoom, UnknownNode
 from coordinator.ranking import HeapRanking, Ranking, ScoreRanking
@@ -64,6 +66,13 @@ class Fleet:
 
     def nodes(self) -> list[FogNode]:
         return [self.table.node(row) for row in self.table.row_of.values()]
+
+    def overdue(self, now: float) -> list[FogNode]:
+        """Nodes that were not heard of within their timeout."""
+        columns = self.table.columns
+        return [
+            self.table.node(int(row)) for row in np.flatnonzero(columns.present & (columns.deadline < now))
+        ]
 
     def rows_of(self, node_ids: Set[NodeId]) -> Set[int]:
         """The rows of those of these nodes that are known."""

@@ -27,9 +27,9 @@ def _derive(node: FogNode, now: float) -> tuple[NodeStatus, str]:
         return NodeStatus.MAINTENANCE, "Taken out for maintenance by its operator."
     if node.said_goodbye:
         return NodeStatus.OFFLINE, "Said goodbye."
-    if node.last_contact == 0:
-        return NodeStatus.OFFLINE, "Never heard of yet."
     if now > node.last_contact + node.timeout_s:
+        if node.last_contact == 0:
+            return NodeStatus.OFFLINE, "Never heard of yet."
         return (
             NodeStatus.OFFLINE,
             f"Silent for {silent_s} s, longer than its timeout of {node.timeout_s:g} s.",
@@ -63,7 +63,7 @@ def status_counts(table: NodeTable, now: float) -> dict[NodeStatus, int]:
     for resource in ("cpu_millis", "memory_mb", "disk_mb", "gpus"):
         idle &= getattr(columns, f"free_{resource}")[rows] >= getattr(columns, f"total_{resource}")[rows]
     full = (columns.free_cpu_millis[rows] <= 0) | (columns.free_memory_mb[rows] <= 0)
-    offline = columns.said_goodbye[rows] | (columns.deadline[rows] < now) | columns.never_heard[rows]
+    offline = columns.said_goodbye[rows] | (columns.deadline[rows] < now)
     maintenance = columns.availability[rows] == AVAILABILITY_CODES[Availability.MAINTENANCE]
     # From the weakest claim to the strongest: the last one written stays.
     codes: NDArray[np.int64] = np.full(table.used, STATUSES.index(NodeStatus.ACTIVE))

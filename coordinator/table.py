@@ -166,11 +166,12 @@ class NodeTable:
             return
         self.now = now
         columns, used = self.columns, self.used
+        present = columns.present[:used]
         deadlines = columns.deadline[:used]
         silent = deadlines < now
-        flipped = np.flatnonzero(silent != columns.silent[:used])
+        flipped = np.flatnonzero((silent != columns.silent[:used]) & present)
         columns.silent[:used] = silent
-        ahead = deadlines[~silent & columns.present[:used]]
+        ahead = deadlines[~silent & present]
         self._next_silence = float(ahead.min()) if len(ahead) else math.inf
         self._restate(flipped.tolist())
 
