@@ -42,7 +42,7 @@ class EventFilter(forms.Form):
     before = forms.IntegerField(required=False, min_value=0, max_value=BIGINT_MAX, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, auto_id="filter-%s", **kwargs)
+        super().__init__(*args, **kwargs)
         hints = {"kind": "node, task.cancelled, …", "actor": "a user's name, or panel", "subject": "node:3"}
         for name, hint in hints.items():
             self.fields[name].widget.attrs.update({"class": "form-control", "placeholder": hint})

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
+from django.views.decorators.vary import vary_on_headers
 
 from fogpanel.access import Role, requires
 from fogpanel.forms import EventFilter, SignInForm
@@ -33,6 +34,7 @@ def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
 
 
 @require_GET
+@vary_on_headers("HX-Request")
 @requires(Role.VIEWER)
 def events(request: HttpRequest) -> HttpResponse:
     form = EventFilter(request.GET)
@@ -56,7 +58,9 @@ def events(request: HttpRequest) -> HttpResponse:
         "newer": page.before and "?" + urlencode({**chosen, "before": page.before}),
         "older": page.after and "?" + urlencode({**chosen, "after": page.after}),
     }
-    return render(request, "fogpanel/_events.html" if request.htmx else "fogpanel/events.html", context)
+    return render(
+        request, "fogpanel/_events.html" if _is_fragment(request) else "fogpanel/events.html", context
+    )
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -92,5 +96,11 @@ def broken(request: HttpRequest) -> HttpResponse:
 def _problem(request: HttpRequest, status: int, title: str, sentence: str) -> HttpResponse:
     """One page for every error. It reads nothing from the database, which may be what is broken."""
     context = {"status": status, "title": title, "sentence": sentence}
-    name = "fogpanel/_problem.html" if getattr(request, "htmx", False) else "fogpanel/problem.html"
+    name = "fogpanel/_problem.html" if _is_fragment(request) else "fogpanel/problem.html"
     return render(request, name, context, status=status)
+
+
+def _is_fragment(request: HttpRequest) -> bool:
+    """Whether htmx asks for a part of a page; errors may come before its middleware has run."""
+    htmx = getattr(request, "htmx", None)
+    return htmx is not None and bool(htmx) and not htmx.history_restore_request

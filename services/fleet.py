@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Min, QuerySet, Sum
 
 from coordinator.values import NodeStatus
 from fogpanel.templatetags.fog import tone
@@ -74,10 +75,11 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When one task ran; ``finished_at`` is None while it does."""
+    """When one task ran, and what became of it; ``finished_at`` is None while it runs."""
 
     started_at: datetime | None
     finished_at: datetime | None
+    state: str = TaskState.RUNNING
 
 
 def fleet_nodes() -> QuerySet[Node]:
@@ -89,22 +91,25 @@ def user_tasks() -> QuerySet[Task]:
 
 
 def summary(now: datetime) -> Summary:
-    finished = _finished_since(now - timedelta(seconds=RECENT_S))
+    by_status = _by_status(now)
+    offered = [row for status, row in by_status.items() if status != NodeStatus.OFFLINE]
+    of_hour = _finished_since(now - timedelta(seconds=HOUR_S))
     running = _running()
-    covered_s = _covered_s(finished, now)
-    totals = _totals(now)
+    queued, oldest_at = _queue()
+    covered_s = _covered_s(of_hour, now)
+    finished = [span for span in of_hour if _age_s(span, now) <= covered_s]
     return Summary(
         at=now,
-        nodes=_by_status(now),
-        cpu_millis=totals["cpu"],
-        cpu_reserved_millis=totals["cpu"] - totals["cpu_free"],
-        memory_mb=totals["memory"],
-        memory_reserved_mb=totals["memory"] - totals["memory_free"],
+        nodes={status: row["number"] for status, row in by_status.items()},
+        cpu_millis=sum(row["cpu"] for row in offered),
+        cpu_reserved_millis=sum(row["cpu"] - row["cpu_free"] for row in offered),
+        memory_mb=sum(row["memory"] for row in offered),
+        memory_reserved_mb=sum(row["memory"] - row["memory_free"] for row in offered),
         running=len(running),
-        queued=_in_state(TaskState.QUEUED).order_by().values("id")[: COUNTED_TO + 1].count(),
-        oldest_queued_s=_oldest_queued_s(now),
+        queued=queued,
+        oldest_queued_s=max(0.0, (now - oldest_at).total_seconds()) if oldest_at else None,
         finished_per_s=len(finished) / covered_s,
-        failed_share=_failed_share(now),
+        failed_share=_failed_share(of_hour),
         running_course=running_course([*finished, *running], now, covered_s),
         finished_course=finished_course(finished, now, covered_s),
     )
@@ -121,8 +126,7 @@ def finished_course(spans: Sequence[Span], now: datetime, covered_s: float) -> l
     course = [0.0] * BUCKETS
     for span in spans:
         if span.finished_at is not None:
-            age_s = (now - span.finished_at).total_seconds()
-            course[max(0, BUCKETS - 1 - int(BUCKETS * max(age_s, 0.0) / covered_s))] += 1
+            course[max(0, BUCKETS - 1 - int(BUCKETS * _age_s(span, now) / covered_s))] += 1
     return course
 
 
@@ -132,51 +136,55 @@ def _ran_at(span: Span, moment: datetime) -> bool:
     return span.finished_at is None or span.finished_at > moment
 
 
+def _age_s(span: Span, now: datetime) -> float:
+    return 0.0 if span.finished_at is None else max(0.0, (now - span.finished_at).total_seconds())
+
+
 def _covered_s(finished: Sequence[Span], now: datetime) -> float:
     """The stretch that the newest `COUNTED_TO` finished tasks tell of: a minute, or less when busy."""
-    if len(finished) < COUNTED_TO or finished[-1].finished_at is None:
+    if len(finished) < COUNTED_TO:
         return RECENT_S
-    return max(0.1, (now - finished[-1].finished_at).total_seconds())
+    return min(RECENT_S, max(0.1, _age_s(finished[-1], now)))
+
+
+def _failed_share(finished: Sequence[Span]) -> float | None:
+    if not finished:
+        return None
+    return sum(span.state == TaskState.FAILED for span in finished) / len(finished)
 
 
 def _finished_since(moment: datetime) -> list[Span]:
+    """Newest first, at most `COUNTED_TO`."""
     newest = user_tasks().filter(finished_at__gte=moment).order_by("-finished_at")
-    return [Span(*times) for times in newest.values_list("started_at", "finished_at")[:COUNTED_TO]]
+    return [Span(*row) for row in newest.values_list("started_at", "finished_at", "state")[:COUNTED_TO]]
 
 
 def _running() -> list[Span]:
-    newest = _in_state(TaskState.RUNNING).order_by("-id").values_list("started_at", flat=True)
-    return [Span(started_at, None) for started_at in newest[: COUNTED_TO + 1]]
+    newest = user_tasks().filter(state=TaskState.RUNNING).order_by("-id")
+    return [
+        Span(started_at, None) for started_at in newest.values_list("started_at", flat=True)[: COUNTED_TO + 1]
+    ]
 
 
-def _in_state(state: TaskState) -> QuerySet[Task]:
-    return user_tasks().filter(state=state)
+def _queue() -> tuple[int, datetime | None]:
+    """How many tasks wait, counted to one more than `COUNTED_TO`, and since when the oldest does."""
+    oldest = user_tasks().filter(state=TaskState.QUEUED).order_by("id")[: COUNTED_TO + 1]
+    found = oldest.aggregate(number=Count("id"), since=Min("created_at"))
+    return found["number"], found["since"]
 
 
-def _oldest_queued_s(now: datetime) -> float | None:
-    oldest = _in_state(TaskState.QUEUED).order_by("id").values_list("created_at", flat=True).first()
-    return None if oldest is None else max(0.0, (now - oldest).total_seconds())
-
-
-def _failed_share(now: datetime) -> float | None:
-    """Among the newest finished of the last hour, at most `COUNTED_TO`."""
-    newest = user_tasks().filter(finished_at__gte=now - timedelta(seconds=HOUR_S)).order_by("-finished_at")
-    states = list(newest.values_list("state", flat=True)[:COUNTED_TO])
-    return states.count(TaskState.FAILED) / len(states) if states else None
-
-
-def _by_status(now: datetime) -> dict[str, int]:
-    counted = with_status(fleet_nodes(), now).order_by().values("status").annotate(number=Count("id"))
-    return {row["status"]: row["number"] for row in counted}
-
-
-def _totals(now: datetime) -> dict[str, int]:
-    """What the nodes that are here offer, and what of that is free."""
-    here = with_status(fleet_nodes(), now).exclude(status=NodeStatus.OFFLINE)
-    sums = here.aggregate(
-        cpu=Sum("cpu_millis"),
-        cpu_free=Sum("free_cpu_millis"),
-        memory=Sum("memory_mb"),
-        memory_free=Sum("free_memory_mb"),
+def _by_status(now: datetime) -> dict[str, Any]:
+    """For each status: how many nodes, what they offer, and what of that is free."""
+    counted = (
+        with_status(fleet_nodes(), now)
+        .order_by()
+        .values("status")
+        .annotate(
+            number=Count("id"),
+            cpu=Sum("cpu_millis"),
+            cpu_free=Sum("free_cpu_millis"),
+            memory=Sum("memory_mb"),
+            memory_free=Sum("free_memory_mb"),
+        )
     )
-    return {name: value or 0 for name, value in sums.items()}
+    return {row["status"]: row for row in counted}

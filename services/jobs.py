@@ -23,19 +23,28 @@ log = structlog.get_logger(__name__)
 
 @job(every_s=TICK_S)
 def probe_services(run: Run) -> None:
-    rows = ServiceState.objects.in_bulk()
-    for service in SERVICES:
-        row = rows.get(service.slug)
-        if due(service, row, run.now):
-            found = measure(service, row.probed_at if row else None, run.now)
-            if found is not None:
-                store(service, found, run.now)
+    probe_due(run.now)
 
 
 @job(every_s=60.0)
 def clean_up(run: Run) -> None:
-    canary.clean_up(run.now)
-    ServiceSample.objects.filter(at__lt=run.now - KEPT).delete()
+    forget(run.now)
+
+
+def probe_due(now: datetime) -> None:
+    """Take one step with each service whose turn it is, and store what was found."""
+    rows = ServiceState.objects.in_bulk()
+    for service in SERVICES:
+        row = rows.get(service.slug)
+        if due(service, row, now):
+            found = measure(service, row.probed_at if row else None, now)
+            if found is not None:
+                store(service, found, now)
+
+
+def forget(now: datetime) -> None:
+    canary.clean_up(now)
+    ServiceSample.objects.filter(at__lt=now - KEPT).delete()
 
 
 def due(service: Service, row: ServiceState | None, now: datetime) -> bool:

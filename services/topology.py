@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil, cos, pi, sin, sqrt
@@ -72,21 +72,18 @@ class Map:
 
 
 def topology(now: datetime) -> Map:
-    groups = list(
-        with_status(fleet_nodes(), now)
-        .order_by("region", "node_type", "status")
-        .values_list("region", "node_type", "status")
-        .annotate(Count("id"))
-    )
-    per_shape = max(1, ceil(sum(number for *_, number in groups) / SHAPES_MAX))
-    marks = _one_by_one(now) if per_shape == 1 else _several(groups, per_shape)
-    counts: defaultdict[str, int] = defaultdict(int)
+    marks = _one_by_one(now)
+    if len(marks) <= SHAPES_MAX:
+        return lay_out(marks, Counter(mark.region for mark in marks), 1)
+    groups = _groups(now)
+    per_shape = ceil(sum(number for *_, number in groups) / SHAPES_MAX)
+    counts: Counter[str] = Counter()
     for region, _, _, number in groups:
         counts[region] += number
-    return lay_out(marks, counts, per_shape)
+    return lay_out(_several(groups, per_shape), counts, per_shape)
 
 
-def lay_out(marks: Sequence[Mark], counts: dict[str, int], per_shape: int) -> Map:
+def lay_out(marks: Sequence[Mark], counts: Mapping[str, int], per_shape: int) -> Map:
     """Regions from west to east; within each the shapes spiral outwards from the middle."""
     by_region: defaultdict[str, list[Mark]] = defaultdict(list)
     for mark in marks:
@@ -104,14 +101,21 @@ LEGEND = [(node_type.value.replace("_", " "), polygon(node_type, 0, 0, 5.5)) for
 
 
 def _one_by_one(now: datetime) -> list[Mark]:
+    """A mark for each node; one more than `SHAPES_MAX` means that there are too many."""
     nodes = with_status(fleet_nodes(), now).order_by("region", "node_type", "id")
-    rows = nodes.values_list("id", "name", "region", "node_type", "status")[:SHAPES_MAX]
+    rows = nodes.values_list("id", "name", "region", "node_type", "status")[: SHAPES_MAX + 1]
     return [
         Mark(
             region, node_type, status, f"{name}: {node_type.replace('_', ' ')}, {status}", f"/nodes/{node_id}"
         )
         for node_id, name, region, node_type, status in rows
     ]
+
+
+def _groups(now: datetime) -> list[tuple[str, str, str, int]]:
+    """(region, kind, status, number of nodes)"""
+    nodes = with_status(fleet_nodes(), now).order_by("region", "node_type", "status")
+    return list(nodes.values_list("region", "node_type", "status").annotate(Count("id")))
 
 
 def _several(groups: Sequence[tuple[str, str, str, int]], per_shape: int) -> list[Mark]:

@@ -86,7 +86,7 @@ def clean_up(now: datetime) -> int:
 
 
 def _canaries() -> QuerySet[Task]:
-    return Task.objects.filter(owner=owner(), canary=True)
+    return Task.objects.filter(owner__username=OWNER, canary=True)
 
 
 def _printed(attempt_ids: list[int]) -> dict[int, bytes]:
