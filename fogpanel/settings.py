@@ -31,6 +31,7 @@ ALLOWED_HOSTS = [
     *env.names("FOGPANEL_HOSTS"),
 ]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+CSRF_FAILURE_VIEW = "fogpanel.views.csrf_refused"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_HTTPONLY = True
 SECURE_SSL_REDIRECT = BEHIND_TLS
@@ -133,6 +134,7 @@ AXES_FAILURE_LIMIT = 8
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_CALLABLE = "fogpanel.views.locked_out"
 AXES_VERBOSE = False
 
 # --- Database: the truth ---------------------------------------------------------------------------
