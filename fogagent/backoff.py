@@ -11,11 +11,12 @@ STEADY_S = 10.0
 
 
 class Backoff:
-    """Exponential with jitter. Chance comes from ``rng``, so that tests repeat."""
+    """Exponential with jitter, up to ``cap_s``. Chance comes from ``rng``, so that tests repeat."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._failures = 0
+        self.cap_s = CAP_S
 
     def next_delay(self, lasted_s: float) -> float:
         """Seconds to wait after a connection that lasted ``lasted_s`` (0: it was never made)."""
@@ -24,5 +25,5 @@ class Backoff:
         self._failures += 1
         if self._failures == 1:
             return 0.0
-        ceiling = min(CAP_S, FIRST_S * 2.0 ** min(self._failures - 2, 16))
+        ceiling = min(self.cap_s, FIRST_S * 2.0 ** min(self._failures - 2, 16))
         return ceiling * self._rng.uniform(0.5, 1.0)

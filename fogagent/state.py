@@ -18,7 +18,7 @@ from hashlib import sha256
 from random import Random
 from typing import Any, NamedTuple
 
-from fogagent.backoff import Backoff
+from fogagent.backoff import CAP_S, Backoff
 from fogagent.downloads import MAX_STALLS, Download, Downloads
 from fogagent.drivers.base import Result
 from fogagent.events import (
@@ -196,6 +196,8 @@ class AgentState:
 
     def _keep_beat(self, heartbeat_s: float, timeout_s: float) -> Iterator[Instruction]:
         self._heartbeat_s = max(heartbeat_s, 0.1)
+        # A panel that gives nodes up sooner must be called back sooner once it is there again.
+        self._backoff.cap_s = min(CAP_S, max(timeout_s / 3, 1.0))
         yield KeepAlive(max(timeout_s, 0.3))
 
     def _on_disconnected(self, event: Disconnected, now: Moment) -> Iterator[Instruction]:

@@ -1,0 +1,1 @@
+"""The command-line client: what a person does with a panel from a terminal."""

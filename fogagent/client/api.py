@@ -1,0 +1,134 @@
+"""The panel's API as the client uses it: `/api/v1/` with a token, answers as plain dictionaries."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import httpx
+import msgspec
+
+from fogagent.address import PanelAddress
+from fogagent.client.errors import ClientError, Refused, Unreachable
+
+TIMEOUT_S = 30.0
+LOG_WAIT_S = 20
+PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Between tries when the panel cannot be reached: about a quarter of a minute, as a restart takes."""
+AWAY = frozenset({502, 503, 504})
+
+Json: TypeAlias = dict[str, Any]
+
+
+class Api:
+    """One panel, one token. A POST that has to be sent again is the same request to the panel."""
+
+    def __init__(
+        self, address: PanelAddress, token: str = "", pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._address = address
+        self._pause = pause
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(
+            base_url=f"{address.base}/api/v1",
+            headers=headers,
+            timeout=TIMEOUT_S,
+            trust_env=not address.loopback,  # a proxy cannot reach this machine's own loopback
+        )
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._http.close()
+
+    def create_token(self, username: str, password: str, name: str) -> str:
+        body = {"username": username, "password": password, "name": name}
+        return str(self._post("/tokens", body)["token"])
+
+    def submit(self, task: Json) -> Json:
+        return self._post("/tasks", task)
+
+    def task(self, task_id: int) -> Json:
+        return self._get(f"/tasks/{task_id}")
+
+    def tasks(self, *, state: str | None, most: int) -> list[Json]:
+        return self._list("/tasks", most, {"state": state} if state else {})
+
+    def nodes(self, *, status: str | None, most: int) -> list[Json]:
+        return self._list("/nodes", most, {"status": status} if status else {})
+
+    def cancel(self, task_id: int) -> Json:
+        return self._post(f"/tasks/{task_id}/cancel", {})
+
+    def log(self, task_id: int, *, follow: bool) -> Iterator[list[Json]]:
+        """What the task printed, page by page, until it is over, or only what there is so far.
+
+        While there is nothing new an empty page comes now and then.
+        """
+        after, done = 0, False
+        while not done:
+            wait = LOG_WAIT_S if follow else 0
+            page = self._get(f"/tasks/{task_id}/logs", {"after": after, "wait": wait})
+            yield page["chunks"]
+            after, done = page["next"], page["done"]
+            if not follow and not page["chunks"]:
+                return
+
+    # --- Requests ----------------------------------------------------------------------------------
+
+    def _list(self, path: str, most: int, filters: Json) -> list[Json]:
+        """Up to ``most`` items, over as many pages as that takes."""
+        items: list[Json] = []
+        query = filters
+        while len(items) < most:
+            page = self._get(path, query | {"limit": min(200, most - len(items))})
+            items += page["items"]
+            if page["next"] is None:
+                break
+            query = filters | {"after": page["next"]}
+        return items
+
+    def _get(self, path: str, query: Json | None = None) -> Json:
+        return self._answer(lambda: self._http.get(path, params=query))
+
+    def _post(self, path: str, body: Json) -> Json:
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return self._answer(lambda: self._http.post(path, json=body, headers=headers))
+
+    def _answer(self, ask: Callable[[], httpx.Response]) -> Json:
+        for pause_s in (*PAUSES_S, None):
+            try:
+                response = ask()
+            except httpx.TransportError as error:
+                failure = f"{error}" or type(error).__name__
+            else:
+                if response.status_code not in AWAY:
+                    return self._read(response)
+                failure = f"it answers {response.status_code}"
+            if pause_s is not None:
+                self._pause(pause_s)
+        raise Unreachable(f"The panel at {self._address.base} cannot be reached: {failure}.")
+
+    def _read(self, response: httpx.Response) -> Json:
+        try:
+            body = msgspec.json.decode(response.content)
+        except msgspec.DecodeError:
+            body = None
+        if not isinstance(body, dict):
+            raise ClientError(
+                f"{self._address.base} does not answer as a panel does ({response.status_code}). "
+                "Is the address right?"
+            )
+        if not response.is_success:
+            raise Refused(_sentence(body), status=response.status_code, code=str(body.get("code", "")))
+        return body
+
+
+def _sentence(problem: Json) -> str:
+    """What a problem+json says to people: its detail, or one line for each field that is wrong."""
+    errors = problem.get("errors") or []
+    lines = [str(error["message"]) for error in errors if isinstance(error, dict) and "message" in error]
+    return "\n".join(lines) or str(problem.get("detail") or problem.get("title") or "No reason was given.")

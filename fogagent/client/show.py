@@ -1,0 +1,101 @@
+"""How the client shows things: results on standard output, what happens on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fogagent.client.api import Json
+
+STATE_STYLES = {
+    "queued": "yellow",
+    "assigned": "cyan",
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "dim",
+    "expired": "red",
+    "active": "green",
+    "idle": "green",
+    "busy": "yellow",
+    "offline": "red",
+    "maintenance": "dim",
+}
+
+
+def notice(text: str, style: str = "dim") -> None:
+    """Something that happened. Not part of any result."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text, style=style))
+
+
+def json(value: object) -> None:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    sys.stdout.write(text + "\n")
+
+
+def output(stream: str, text: str) -> None:
+    """What a task printed, to the stream it printed it to."""
+    target = sys.stderr if stream == "stderr" else sys.stdout
+    target.write(text)
+    target.flush()
+
+
+def tasks(items: Sequence[Json]) -> None:
+    if not items:
+        notice("No tasks.")
+        return
+    table = _table("ID", "Name", "State", "Driver", "Node", "Why")
+    for task in items:
+        node = task["node"]["name"] if task["node"] else ""
+        table.add_row(
+            str(task["id"]), Text(task["name"]), _state(task["state"]), task["driver"], node, Text(why(task))
+        )
+    _print(table)
+
+
+def nodes(items: Sequence[Json]) -> None:
+    if not items:
+        notice("No nodes. The panel's Add node dialog shows how a machine joins.")
+        return
+    table = _table("ID", "Name", "Type", "Status", "Region", "Cores free", "Memory free", "Why")
+    for node in items:
+        table.add_row(
+            str(node["id"]),
+            Text(node["name"]),
+            node["type"],
+            _state(node["status"]),
+            node["region"],
+            f"{node['free_cpu_millis'] / 1000:g} of {node['cpu_millis'] / 1000:g}",
+            f"{node['free_memory_mb']} of {node['memory_mb']} MB",
+            Text(node["reason"]),
+        )
+    _print(table)
+
+
+def why(task: Json) -> str:
+    """In words why the task is where it is, if there is anything to say."""
+    if task["reason"]:
+        return str(task["reason"])
+    waits = [f"{reason['reason']} ({reason['nodes']})" for reason in task["wait_reasons"]]
+    return "waits: " + ", ".join(waits) if task["state"] == "queued" and waits else ""
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=STATE_STYLES.get(state, ""))
+
+
+def _print(table: Table) -> None:
+    # Into a pipe every row stays one line: there it is read by programs.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
