@@ -1,0 +1,159 @@
+"""Placing: from the queue to a node, with capacity, order and decision; or waiting, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import msgspec
+import pytest
+from django.utils import timezone
+
+from conftest import MakeNode
+from coordinator.values import Availability, RoutingStrategy
+from fogagent.messages import Run
+from nodes.models import Node, Order
+from nodes.outbox import with_number
+from tasks import placement
+from tasks.closing import LOST, Ending, close, open_attempts
+from tasks.models import Attempt, Decision, Task
+from tasks.placement import Placer
+from tasks.submission import validate
+from tasks.tests.conftest import MakeTask
+
+Place = Callable[[], int]
+
+
+def test_a_task_gets_a_node_an_attempt_an_order_and_a_decision(
+    make_node: MakeNode, make_task: MakeTask, place: Place
+) -> None:
+    node, task = make_node(), make_task(cores=0.5, memory_mb=256)
+    assert place() == 1
+
+    task.refresh_from_db()
+    node.refresh_from_db()
+    attempt = Attempt.objects.get()
+    assert (task.state, task.node_id, task.attempts_made) == ("assigned", node.id, 1)
+    assert (attempt.task_id, attempt.node_id, attempt.number) == (task.id, node.id, 1)
+    assert (node.free_cpu_millis, node.free_memory_mb, node.open_attempts) == (500, 768, 1)
+    order = Order.objects.get()
+    run = msgspec.json.decode(with_number(order.id, bytes(order.body)), type=Run)
+    assert (run.order, run.attempt, run.driver) == (order.id, attempt.id, "python")
+    assert run.payload is not None and run.payload.inline == b"print(1)"
+
+
+def test_the_decision_names_every_node_and_the_other_strategies(
+    make_node: MakeNode, make_task: MakeTask, place: Place
+) -> None:
+    chosen = make_node(name="free")
+    make_node(name="full", free_cpu_millis=100)
+    make_node(name="away", connected=False)
+    make_task(strategy="round_robin")
+    place()
+    decision = Decision.objects.select_related("explanation").get()
+    assert decision.explanation is not None
+    reasons = {row["name"]: row["reason"] for row in decision.explanation.rows}
+    assert reasons == {"free": None, "full": "cpu", "away": "disconnected"}
+    assert (decision.chosen_id, decision.considered, decision.eligible) == (chosen.id, 3, 1)
+    assert decision.rejected == {"cpu": 1, "disconnected": 1}
+    assert set(decision.others) == set(RoutingStrategy) - {"round_robin"}
+
+
+def test_what_nothing_can_take_waits_with_its_reasons(
+    make_node: MakeNode, make_task: MakeTask, place: Place
+) -> None:
+    make_node()
+    task = make_task(cores=8)
+    assert place() == 0
+    task.refresh_from_db()
+    assert (task.state, task.wait_reasons) == ("queued", {"cpu": 1})
+    assert Decision.objects.get(task=task).chosen_id is None
+
+
+def test_a_waiting_task_is_placed_when_capacity_appears(make_node: MakeNode, make_task: MakeTask) -> None:
+    placer = Placer()
+    task = make_task(cores=8)
+    assert placer.place_waiting(timezone.now()) == 0
+    make_node(cpu_millis=8000)
+    assert placer.place_waiting(timezone.now()) == 1
+    task.refresh_from_db()
+    assert (task.state, task.wait_reasons) == ("assigned", {})
+
+
+def test_what_waits_does_not_block_what_fits(make_node: MakeNode, make_task: MakeTask, place: Place) -> None:
+    make_node()
+    make_task(cores=8, priority=10)
+    small = make_task(cores=0.25, priority=1)
+    assert place() == 1
+    small.refresh_from_db()
+    assert small.state == "assigned"
+
+
+def test_priority_then_age(make_node: MakeNode, make_task: MakeTask, place: Place) -> None:
+    make_node(cpu_millis=1000)
+    low, high, late = make_task(cores=0.5), make_task(cores=0.5, priority=9), make_task(cores=0.5)
+    assert place() == 2
+    states = dict(Task.objects.values_list("id", "state"))
+    assert states == {high.id: "assigned", low.id: "assigned", late.id: "queued"}
+
+
+def test_a_stale_view_never_oversubscribes(make_node: MakeNode, make_task: MakeTask) -> None:
+    node = make_node(cpu_millis=1000)
+    slow = Placer()
+    assert slow.place_waiting(timezone.now()) == 0
+    make_task(cores=0.8)
+    slow._view.refresh(timezone.now())
+    # Another process takes the room that this placer still sees.
+    Node.objects.filter(id=node.id).update(free_cpu_millis=100, changed_at=timezone.now() - timedelta(hours=1))
+    assert slow.place_waiting(timezone.now()) == 0
+    node.refresh_from_db()
+    assert (node.free_cpu_millis, Attempt.objects.count()) == (100, 0)
+
+
+def test_two_placers_place_a_task_once(make_node: MakeNode, make_task: MakeTask) -> None:
+    make_node()
+    first, second = Placer(), Placer()
+    make_task()
+    now = timezone.now()
+    for placer in (first, second):
+        placer._queue.refresh(now)
+        placer._view.refresh(now)
+    plans = [placer._plan_batch(set(), now) for placer in (first, second)]
+    placed = [placer._commit(batch, now) for placer, batch in zip((first, second), plans, strict=True)]
+    assert placed == [1, 0]
+    assert Attempt.objects.count() == 1
+
+
+def test_a_node_it_was_lost_on_is_avoided_while_another_will_do(
+    make_node: MakeNode, make_task: MakeTask, place: Place
+) -> None:
+    make_node(name="first")
+    task = make_task()
+    place()
+    other = make_node(name="other", cpu_millis=600)
+    attempts = open_attempts()
+    close(attempts, [Ending(attempt_id=attempts[0].id, outcome=LOST)], timezone.now())
+    place()
+    task.refresh_from_db()
+    assert task.node_id == other.id
+
+
+@pytest.mark.parametrize(
+    "columns", [{"availability": Availability.CORDONED}, {"archived_at": timezone.now()}, {"approved_at": None}]
+)
+def test_nodes_that_take_no_work(
+    make_node: MakeNode, make_task: MakeTask, place: Place, columns: dict[str, object]
+) -> None:
+    make_node(**columns)
+    make_task()
+    assert place() == 0
+
+
+def test_a_preview_asks_all_strategies_and_reserves_nothing(make_node: MakeNode) -> None:
+    node = make_node()
+    decisions = placement.preview(validate({"driver": "python", "cores": 0.5}, content=False))
+    assert set(decisions) == set(RoutingStrategy)
+    assert decisions[RoutingStrategy.LEAST_LOADED].chosen == node.id
+    assert decisions[RoutingStrategy.PRIVACY_AWARE].rejected == {"onion": 1}
+    node.refresh_from_db()
+    assert node.free_cpu_millis == node.cpu_millis
