@@ -59,6 +59,7 @@ def job(*, every_s: float, queue: str = "clock") -> Callable[[Callable[[Run], No
         def attempt() -> None:
             run_if_due(name, every_s, function, timezone.now())
 
+        attempt.run_now = function  # for tests and commands: the sweep itself, whether due or not
         return attempt
 
     return register

@@ -1,0 +1,97 @@
+"""What agents say about themselves: facts, heartbeats, acknowledgements, goodbye."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from conftest import MakeNode
+from fogagent.messages import Acknowledge, DriverFact, Facts, Goodbye, GpuFact, Heartbeat, Problem
+from nodes.handlers import acknowledge_orders, say_goodbye, store_facts, store_heartbeats
+from nodes.models import Node, Order, Sample
+
+FACTS = Facts(
+    hostname="kiosk",
+    platform="Linux",
+    version="0.1.0",
+    cpu_millis=2000,
+    memory_mb=4096,
+    disk_mb=20_000,
+    gpus=[GpuFact(name="L4", memory_mb=24_000)],
+    drivers=[DriverFact(name="wasm", available=True)],
+    region="eu-north",
+    node_type="edge_device",
+    flags=["relay"],
+    labels={"rack": "7"},
+)
+
+
+def beat(at: float) -> Heartbeat:
+    return Heartbeat(at=at, cpu_percent=42.0, memory_used_mb=900, memory_total_mb=2048, running=1)
+
+
+def test_facts_are_taken_over_and_what_is_reserved_stays_so(make_node: MakeNode) -> None:
+    node = make_node(cpu_millis=1000, free_cpu_millis=400)
+    assert list(store_facts([(node.id, FACTS)], timezone.now())) == []
+    node.refresh_from_db()
+    assert (node.cpu_millis, node.free_cpu_millis, node.free_gpu_count) == (2000, 1400, 1)
+    assert (node.region, node.node_type, node.flags, node.labels) == (
+        "eu-north",
+        "edge_device",
+        ["relay"],
+        {"rack": "7"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [("node_type", "toaster", "node_type: must be one of"), ("flags", ["fly"], "flags: must be among")],
+)
+def test_impossible_facts_are_refused_by_name(
+    make_node: MakeNode, field: str, value: object, sentence: str
+) -> None:
+    import msgspec
+
+    node = make_node()
+    wrong = msgspec.structs.replace(FACTS, **{field: value})
+    [(_, reply)] = store_facts([(node.id, wrong)], timezone.now())
+    assert isinstance(reply, Problem)
+    assert reply.sentence.startswith(sentence)
+    node.refresh_from_db()
+    assert node.cpu_millis == 1000
+
+
+def test_a_heartbeat_moves_the_deadline_and_is_kept(make_node: MakeNode) -> None:
+    node, now = make_node(timeout_s=90), timezone.now()
+    assert list(store_heartbeats([(node.id, beat(now.timestamp()))], now)) == []
+    node.refresh_from_db()
+    assert (node.last_contact_at, node.deadline_at) == (now, now + timedelta(seconds=90))
+    assert (node.cpu_percent, node.memory_used_mb) == (42.0, 900)
+    assert Sample.objects.get().cpu_percent == 42.0
+
+
+def test_a_heartbeat_from_the_future_does_not_count(make_node: MakeNode) -> None:
+    node, now = make_node(), timezone.now()
+    [(_, reply)] = store_heartbeats([(node.id, beat(now.timestamp() + 3600))], now)
+    assert isinstance(reply, Problem)
+    assert reply.sentence.startswith("at: must not be more than 120 s ahead of the panel's clock, was 3600 s")
+    assert Node.objects.get().last_contact_at == node.last_contact_at
+    assert not Sample.objects.exists()
+
+
+def test_a_node_acknowledges_its_own_orders_only(make_node: MakeNode) -> None:
+    node, other = make_node(), make_node()
+    mine, theirs = (Order.objects.create(node=n, kind="run", body=b"{}") for n in (node, other))
+    acknowledge_orders([(node.id, Acknowledge(orders=[mine.id, theirs.id]))], timezone.now())
+    mine.refresh_from_db()
+    theirs.refresh_from_db()
+    assert (mine.acked_at is None, theirs.acked_at is None) == (False, True)
+
+
+def test_goodbye_makes_a_node_offline_at_once(make_node: MakeNode) -> None:
+    node, now = make_node(), timezone.now()
+    say_goodbye([(node.id, Goodbye())], now)
+    node.refresh_from_db()
+    assert (node.said_goodbye, node.gone_at) == (True, now)

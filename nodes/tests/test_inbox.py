@@ -1,0 +1,70 @@
+"""The inbox: one transaction a batch, acknowledged after it, and one bad frame disturbs nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from conftest import MakeNode
+from fogagent.messages import Ack, FromPanel, Heartbeat, Problem, Started
+from nodes import inbox
+from nodes.inbox import Arrival, store
+from nodes.models import Node
+
+
+class FakeSocket:
+    """Keeps what it was to send."""
+
+    epoch = 1
+
+    def __init__(self, node_id: int) -> None:
+        self.node_id = node_id
+        self.sent: list[FromPanel] = []
+
+    def post(self, encoded: list[bytes]) -> None:
+        self.sent += [msgspec.json.decode(one, type=FromPanel) for one in encoded]
+
+    def refuse(self, code: str, sentence: str, *, retry: bool) -> None:
+        raise AssertionError("nothing here is refused")
+
+
+def fail_for_attempt_13(received: Sequence[tuple[int, Started]], now: datetime) -> None:
+    for node_id, message in received:
+        Node.objects.filter(id=node_id).update(hostname=f"started {message.attempt}")
+        if message.attempt == 13:
+            raise ValueError("unlucky")
+
+
+@pytest.fixture
+def unlucky(settings: LazySettings) -> Any:
+    settings.AGENT_HANDLERS = {"started": f"{__name__}.fail_for_attempt_13"}
+    inbox.handlers.cache_clear()
+    yield
+    inbox.handlers.cache_clear()
+
+
+def started(attempt: int) -> Started:
+    return Started(seq=attempt, attempt=attempt, at=0.0)
+
+
+def test_what_is_stored_is_acknowledged(make_node: MakeNode) -> None:
+    socket = FakeSocket(make_node().id)
+    beat = Heartbeat(at=0.0, cpu_percent=1, memory_used_mb=1, memory_total_mb=2)
+    store([Arrival(socket, [beat, started(1), started(2)])], timezone.now())
+    assert socket.sent == [Ack(seqs=[1, 2])]
+
+
+@pytest.mark.usefixtures("unlucky")
+def test_one_bad_frame_disturbs_nobody_else(make_node: MakeNode) -> None:
+    good, bad = FakeSocket(make_node().id), FakeSocket(make_node().id)
+    store([Arrival(good, [started(1)]), Arrival(bad, [started(13)])], timezone.now())
+    assert good.sent == [Ack(seqs=[1])]
+    assert [type(message) for message in bad.sent] == [Problem]
+    hostnames = dict(Node.objects.values_list("id", "hostname"))
+    assert hostnames == {good.node_id: "started 1", bad.node_id: ""}

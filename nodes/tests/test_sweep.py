@@ -1,0 +1,114 @@
+"""Losing silent nodes: past their timeout, and only while the panel could have heard them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from conftest import MakeNode
+from fogpanel.models import Event, PanelPresence
+from nodes import leases, presence
+from nodes.jobs import forget_old_rows, lose_silent_nodes, stretch_heartbeats
+from nodes.models import Node, Order, Sample
+
+LONG_AGO = timedelta(hours=1)
+
+
+@pytest.fixture
+def silent(make_node: MakeNode) -> Node:
+    now = timezone.now()
+    return make_node(
+        name="kiosk-3", last_contact_at=now - timedelta(seconds=91), deadline_at=now - timedelta(seconds=1)
+    )
+
+
+def test_a_silent_node_is_lost_once(silent: Node) -> None:
+    now = timezone.now()
+    assert lose_silent_nodes(now, now - LONG_AGO) == [silent.id]
+    assert lose_silent_nodes(now, now - LONG_AGO) == []
+    silent.refresh_from_db()
+    assert (silent.connected, silent.gone_at) == (False, now)
+    assert Event.objects.get().sentence == "kiosk-3 is offline: silent for 91 s"
+
+
+def test_silence_counts_only_while_the_panel_listened_for_a_whole_timeout(silent: Node) -> None:
+    now = timezone.now()
+    assert lose_silent_nodes(now, now - timedelta(seconds=89)) == []
+    assert lose_silent_nodes(now, now - timedelta(seconds=90)) == [silent.id]
+
+
+def test_a_node_that_was_heard_stays(make_node: MakeNode) -> None:
+    make_node()
+    now = timezone.now()
+    assert lose_silent_nodes(now, now - LONG_AGO) == []
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(1_700_000_000 + seconds, tz=timezone.get_default_timezone())
+
+
+@pytest.mark.django_db
+def test_presence_begins_anew_after_a_gap() -> None:
+    step = presence.STALE_S / 2
+    presence.note_presence(at(0))
+    presence.note_presence(at(step))
+    assert presence.listening_since(at(step)) == at(0)
+    assert presence.listening_since(at(step * 4)) is None
+    presence.note_presence(at(step * 4))
+    assert presence.listening_since(at(step * 4)) == at(step * 4)
+    assert PanelPresence.objects.count() == 1
+
+
+def test_a_new_connection_owns_the_node(make_node: MakeNode) -> None:
+    node, now = make_node(gone_at=timezone.now(), connected=False), timezone.now()
+    first = leases.take(node.public_key, "127.0.0.1", now)
+    second = leases.take(node.public_key, "127.0.0.1", now)
+    assert second.epoch == first.epoch + 1
+    leases.release(node.id, first.epoch, now)
+    node.refresh_from_db()
+    assert (node.connected, node.gone_at) == (True, None)
+    leases.release(node.id, second.epoch, now)
+    node.refresh_from_db()
+    assert node.connected is False
+
+
+@pytest.mark.parametrize(
+    ("columns", "code"),
+    [({"approved_at": None}, "waiting-for-approval"), ({"archived_at": timezone.now()}, "not-enrolled")],
+)
+def test_who_may_not_connect(make_node: MakeNode, columns: dict[str, object], code: str) -> None:
+    node = make_node(**columns)
+    with pytest.raises(leases.NotWelcome) as refused:
+        leases.take(node.public_key, None, timezone.now())
+    assert refused.value.code == code
+
+
+def test_a_large_fleet_beats_more_slowly(make_node: MakeNode, settings: object) -> None:
+    settings.HEARTBEATS_PER_S_MAX = 0.05  # type: ignore[attr-defined]
+    node = make_node(heartbeat_s=30)
+    for _ in range(2):
+        make_node(heartbeat_s=60)
+    assert leases.beat() == (60.0, 180.0)
+    from fogpanel.jobs import run_if_due
+
+    now = timezone.now()
+    assert run_if_due("stretch", 30, stretch_heartbeats.run_now, now)
+    node.refresh_from_db()
+    assert (node.heartbeat_s, node.timeout_s) == (60.0, 180.0)
+    assert Order.objects.get().node_id == node.id
+
+
+def test_old_samples_and_finished_orders_are_forgotten(make_node: MakeNode) -> None:
+    node, now = make_node(), timezone.now()
+    old = now - timedelta(days=3)
+    figures = {"cpu_percent": 1, "memory_used_mb": 1, "memory_total_mb": 1, "running": 0}
+    Sample.objects.bulk_create(Sample(node=node, at=when, **figures) for when in (old, now))
+    Order.objects.create(node=node, kind="run", body=b"{}", created_at=old, acked_at=old)
+    pending = Order.objects.create(node=node, kind="run", body=b"{}", created_at=old)
+    from fogpanel.jobs import run_if_due
+
+    run_if_due("forget", 300, forget_old_rows.run_now, now)
+    assert Sample.objects.get().at == now
+    assert Order.objects.get() == pending
