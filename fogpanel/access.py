@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeAlias
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, User
@@ -16,7 +16,8 @@ from django.http import HttpRequest, HttpResponseBase
 
 AnyUser: TypeAlias = AbstractBaseUser | AnonymousUser
 Arguments = ParamSpec("Arguments")
-View: TypeAlias = Callable[Concatenate[HttpRequest, Arguments], HttpResponseBase]
+Request = TypeVar("Request", bound=HttpRequest)
+View: TypeAlias = Callable[Concatenate[Request, Arguments], HttpResponseBase]
 
 
 class Role(StrEnum):
@@ -84,17 +85,17 @@ def refusal_sentence(user: AnyUser, role: Role) -> str:
     return f"This needs the role {role}; {have}. An admin can give it to you."
 
 
-def requires(role: Role) -> Callable[[View[Arguments]], View[Arguments]]:
+def requires(role: Role) -> Callable[[View[Request, Arguments]], View[Request, Arguments]]:
     """Let a view be used only by those who have ``role``.
 
     Who is not signed in is led to the sign-in page; who is, but lacks the role, meets `Refusal`,
     which the 403 page shows.
     """
 
-    def wrap(view: View[Arguments]) -> View[Arguments]:
+    def wrap(view: View[Request, Arguments]) -> View[Request, Arguments]:
         @wraps(view)
         def guarded(
-            request: HttpRequest, *args: Arguments.args, **kwargs: Arguments.kwargs
+            request: Request, /, *args: Arguments.args, **kwargs: Arguments.kwargs
         ) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return redirect_to_login(request.get_full_path())

@@ -46,7 +46,7 @@ class CappedPaginator(AnyPaginator):
     """
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         rows = self.object_list
         assert isinstance(rows, QuerySet)
         return rows.order_by().values("pk")[:COUNTED_TO].count()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -63,22 +63,25 @@ UNAUTHENTICATED = Problem(
 
 def install(api: NinjaAPI) -> None:
     """Answer everything that can go wrong in an API view as a problem."""
-    api.add_exception_handler(Problem, lambda request, error: answer(error))
-    api.add_exception_handler(AuthenticationError, lambda request, error: answer(UNAUTHENTICATED))
-    api.add_exception_handler(PermissionDenied, _refused)
-    api.add_exception_handler(ValidationError, _invalid)
-    api.add_exception_handler(RequestDataTooBig, _too_big)
-    api.add_exception_handler(Http404, _missing)
-    api.add_exception_handler(HttpError, _http_error)
-    api.add_exception_handler(Exception, _broken)
+    handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
+        Problem: lambda request, error: answer(error),
+        AuthenticationError: lambda request, error: answer(UNAUTHENTICATED),
+        PermissionDenied: _refused,
+        ValidationError: _invalid,
+        RequestDataTooBig: _too_big,
+        Http404: _missing,
+        HttpError: _http_error,
+        Exception: _broken,
+    }
+    for kind, handler in handlers.items():
+        api.add_exception_handler(kind, handler)
 
 
-def _refused(request: HttpRequest, error: Exception) -> HttpResponse:
+def _refused(request: HttpRequest, error: PermissionDenied) -> HttpResponse:
     return answer(Problem(HTTPStatus.FORBIDDEN, "role-missing", str(error)))
 
 
-def _invalid(request: HttpRequest, error: ValidationError | type[ValidationError]) -> HttpResponse:
-    assert isinstance(error, ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     return answer(invalid([_sentence(one) for one in error.errors]))
 
 
@@ -89,20 +92,19 @@ def _sentence(error: Mapping[str, Any]) -> tuple[str, str]:
     return field, f"{field}: {text[:1].lower()}{text[1:].rstrip('.')}."
 
 
-def _too_big(request: HttpRequest, error: Exception) -> HttpResponse:
+def _too_big(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
     most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE / MIB
     was = int(request.META.get("CONTENT_LENGTH") or 0) / MIB
     detail = f"body: a request holds at most {most:g} MiB, this one {was:.1f} MiB."
     return answer(Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail))
 
 
-def _missing(request: HttpRequest, error: Exception) -> HttpResponse:
+def _missing(request: HttpRequest, error: Http404) -> HttpResponse:
     said = error.args[0] if error.args and isinstance(error.args[0], str) else ""
     return answer(Problem(HTTPStatus.NOT_FOUND, "not-found", said or f"There is nothing at {request.path}."))
 
 
-def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> HttpResponse:
-    assert isinstance(error, HttpError)
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if error.status_code == HTTPStatus.BAD_REQUEST:
         return answer(Problem(HTTPStatus.BAD_REQUEST, "not-json", "body: must be one JSON object."))
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")

@@ -91,12 +91,9 @@ def get_topology(request: SignedInRequest) -> Topology:
     """The fleet at this moment."""
     require(request.user, Role.VIEWER)
     now = timezone.now()
-    rows = list(
-        with_status(fleet_nodes(), now)
-        .order_by()
-        .values("status", "node_type", "region")
-        .annotate(nodes=Count("id"), **SUMS)
-    )
+    nodes = with_status(fleet_nodes(), now).order_by()
+    groups = nodes.values("status", "node_type", "region").annotate(nodes=Count("id"), **SUMS)
+    rows = [dict[str, Any](group) for group in groups]
     return Topology(
         taken_at=now,
         nodes_total=sum(row["nodes"] for row in rows),

@@ -26,6 +26,7 @@ from tasks.visibility import may_see_content, require_content, require_control, 
 
 router = Router(tags=["tasks"])
 
+Given = Annotated[dict[str, Any], Body()]
 Limit = Annotated[int, Field(ge=1, le=200)]
 WAIT_MAX_S = 20.0
 LOOK_EVERY_S = 2.0
@@ -37,7 +38,7 @@ SPECIFICATION = {
 
 
 @router.post("", response={201: schemas.TaskOut}, openapi_extra=SPECIFICATION)
-def submit_task(request: SignedInRequest, given: dict[str, Any] = Body(...)) -> HttpResponse:  # noqa: B008
+def submit_task(request: SignedInRequest, given: Given) -> HttpResponse:
     """Hand a task in. Every rule that the specification breaks is named in the answer."""
     require(request.user, Role.SUBMITTER)
     # Reading it may take long (a module is checked whole), so that comes before the transaction.
@@ -46,7 +47,7 @@ def submit_task(request: SignedInRequest, given: dict[str, Any] = Body(...)) -> 
 
 
 @router.post("/preview", response=schemas.Previews, openapi_extra=SPECIFICATION)
-def preview_task(request: SignedInRequest, given: dict[str, Any] = Body(...)) -> schemas.Previews:  # noqa: B008
+def preview_task(request: SignedInRequest, given: Given) -> schemas.Previews:
     """Where each of the strategies would send this task now. Nothing is stored or reserved."""
     require(request.user, Role.SUBMITTER)
     decisions = placement.preview(validate(given, content=False))

@@ -31,18 +31,18 @@ class TaskIn(Schema):
     """
 
     driver: Driver = Driver.PYTHON
-    name: str = Field("", max_length=200)
-    source: str | None = Field(None, description="At most 1 MiB")
-    module: str | None = Field(None, description="Base64 of at most 16 MiB")
+    name: str = Field(default="", max_length=200)
+    source: str | None = Field(default=None, description="At most 1 MiB")
+    module: str | None = Field(default=None, description="Base64 of at most 16 MiB")
     argv: list[str] | None = None
     image: str | None = None
     args: list[str] = []
     env: dict[str, str] = {}
     stdin: str | None = None
     network: bool = False
-    timeout_s: float = Field(DEFAULT_TIMEOUT_S, ge=1, le=86_400)
-    cores: float = Field(DEFAULT_CORES, ge=0.01, le=256)
-    memory_mb: int = Field(DEFAULT_MEMORY_MB, ge=16)
+    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=86_400)
+    cores: float = Field(default=DEFAULT_CORES, ge=0.01, le=256)
+    memory_mb: int = Field(default=DEFAULT_MEMORY_MB, ge=16)
     disk_mb: int = 0
     gpus: int = 0
     strategy: RoutingStrategy = RoutingStrategy.LEAST_LOADED
@@ -50,8 +50,8 @@ class TaskIn(Schema):
     region_required: bool = False
     labels: dict[str, str] = {}
     onion_required: bool = False
-    priority: int = Field(DEFAULT_PRIORITY, ge=1, le=10)
-    max_attempts: int = Field(DEFAULT_MAX_ATTEMPTS, ge=1, le=10)
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=1, le=10)
+    max_attempts: int = Field(default=DEFAULT_MAX_ATTEMPTS, ge=1, le=10)
 
 
 class NodeRef(Schema):

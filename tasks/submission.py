@@ -309,7 +309,7 @@ def _row(user: User, spec: TaskSpec, blobs: Mapping[bytes, Blob]) -> Task:
 def _record(user: User, tasks: Sequence[Task]) -> None:
     if len(tasks) == 1:
         task = tasks[0]
-        after = {"driver": task.driver, "strategy": task.strategy, "region": task.region}
+        after: dict[str, str | int] = {"driver": task.driver, "strategy": task.strategy}
         sentence = f"{user} handed in {shown(task.name)}"
         audit.record("task.submitted", sentence, actor=user, subject=task, after=after)
     elif tasks:

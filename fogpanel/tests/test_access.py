@@ -32,7 +32,9 @@ def test_the_strongest_of_several_groups_counts() -> None:
 
 @pytest.mark.parametrize("flag", ["is_staff", "is_superuser"])
 def test_staff_and_superusers_are_admins(flag: str) -> None:
-    assert role_of(User.objects.create_user("boss", **{flag: True})) is Role.ADMIN
+    boss = User.objects.create_user("boss")
+    setattr(boss, flag, True)
+    assert role_of(boss) is Role.ADMIN
 
 
 def test_nobody_has_no_role(admin_user: User) -> None:
@@ -64,7 +66,7 @@ def test_a_refusal_names_the_missing_role(rf: RequestFactory, submitter: User) -
 def test_the_role_lets_in(rf: RequestFactory, admin_user: User) -> None:
     request = rf.get("/somewhere")
     request.user = admin_user
-    assert page(request).content == b"in"
+    assert page(request).status_code == 200
 
 
 def test_who_is_not_signed_in_is_led_to_sign_in(rf: RequestFactory) -> None:

@@ -29,7 +29,7 @@ def test_the_text_is_not_stored(submitter: User) -> None:
 
 
 def test_a_token_finds_its_user_until_it_expires(submitter: User) -> None:
-    token, text = make(submitter, Scope.READ)
+    _, text = make(submitter, Scope.READ)
     found = tokens.find(text, NOW)
     assert found is not None
     assert found.user == submitter
@@ -74,7 +74,7 @@ def test_scopes_beyond_the_role_are_refused(submitter: User) -> None:
 
 
 def test_use_is_noted_once_a_minute(submitter: User) -> None:
-    token, text = make(submitter, Scope.READ)
+    token, _ = make(submitter, Scope.READ)
     tokens.note_use(token, NOW)
     token.refresh_from_db()
     tokens.note_use(token, NOW + timedelta(seconds=59))
