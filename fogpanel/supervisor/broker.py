@@ -21,6 +21,7 @@ from fogpanel.supervisor.problems import CannotStart
 from fogpanel.supervisor.waiting import until
 
 PATIENCE_S = 20.0
+BROKER = "broker"
 LOG_NAME = "broker.log"
 
 
@@ -66,7 +67,7 @@ def prepare(folder: Path) -> Broker:
     password, port = secrets.token_urlsafe(32), free_port()
     configuration = folder / "broker.conf"
     write_private(configuration, config_text(folder, port, password))
-    program = Program(name="broker", argv=(str(server), str(configuration)), stop_s=0.8)
+    program = Program(name=BROKER, argv=(str(server), str(configuration)), stop_s=0.8)
     return Broker(program, port, password, folder / LOG_NAME)
 
 

@@ -12,15 +12,18 @@ from pathlib import Path
 import httpx
 
 from fogpanel.supervisor import address, broker, fleet, preparation, programs
+from fogpanel.supervisor.broker import BROKER
 from fogpanel.supervisor.child import Child, Program
 from fogpanel.supervisor.console import Say
 from fogpanel.supervisor.places import DataFolder
 from fogpanel.supervisor.preparation import Beginning
 from fogpanel.supervisor.problems import CannotStart
+from fogpanel.supervisor.programs import BEAT, WEB, WORKER
 from fogpanel.supervisor.running import Running, write_running
 from fogpanel.supervisor.waiting import until
 
 FIRST_ADMIN = "admin"
+OURS = {WEB, WORKER, BEAT, BROKER}
 PATIENCE_S = 60.0
 """How long the panel may take from its start to its first answer."""
 
@@ -74,17 +77,19 @@ class Panel:
         self._tell_others()
 
     async def stop(self) -> None:
-        """Agents say goodbye to a panel that still listens; the broker goes last."""
+        """Within 5 s: agents say goodbye to a panel that still listens, and the broker goes last."""
         self._ready = False
-        names = {"web": 1, "broker": 2}
-        for turn in range(3):
-            ending = [child for child in self._children if names.get(child.program.name, 0) == turn]
-            await asyncio.gather(*(child.stop() for child in ending))
+        await asyncio.gather(self._stop_agents_then_web(), self._stop(WORKER, BEAT))
+        await self._stop(BROKER)
         if self._listener is not None:
             self._listener.close()
 
-    def child(self, name: str) -> Child:
-        return next(child for child in self._children if child.program.name == name)
+    async def _stop_agents_then_web(self) -> None:
+        await self._stop(*(child.program.name for child in self._children if child.program.name not in OURS))
+        await self._stop(WEB)
+
+    async def _stop(self, *names: str) -> None:
+        await asyncio.gather(*(child.stop() for child in self._children if child.program.name in names))
 
     def _listen(self) -> None:
         self._listener = address.listen(self.wishes.host, self.wishes.port)

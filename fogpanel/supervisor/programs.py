@@ -6,6 +6,7 @@ import sys
 
 from fogpanel.supervisor.child import Program
 
+WEB, WORKER, BEAT = "web", "worker", "beat"
 PYTHON = (sys.executable, "-P", "-m")
 CELERY = (*PYTHON, "celery", "--quiet", "--app", "fogpanel")
 
@@ -17,7 +18,7 @@ def web_server(listener: int) -> Program:
         *("--websocket_timeout", "-1", "--application-close-timeout", "2"),
         "fogpanel.asgi:application",
     ]
-    return Program(name="web", argv=tuple(argv), stop_s=1.5, pass_fds=(listener,))
+    return Program(name=WEB, argv=tuple(argv), stop_s=1.5, pass_fds=(listener,))
 
 
 def worker() -> Program:
@@ -28,8 +29,8 @@ def worker() -> Program:
     ]
     # Its messages are JSON, which root may read as safely as anybody.
     env = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser"}
-    return Program(name="worker", argv=tuple(argv), env=env)
+    return Program(name=WORKER, argv=tuple(argv), stop_s=3.5, env=env)
 
 
 def beat() -> Program:
-    return Program(name="beat", argv=(*CELERY, "beat", "--pidfile", "", "--loglevel", "WARNING"))
+    return Program(name=BEAT, argv=(*CELERY, "beat", "--pidfile", "", "--loglevel", "WARNING"), stop_s=3.5)

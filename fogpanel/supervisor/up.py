@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from fogpanel.supervisor.check import Report, try_out
@@ -55,7 +56,7 @@ async def check(agents: int, as_json: bool) -> int:
 
 
 async def run_check(panel: Panel) -> Report:
-    began = asyncio.get_running_loop().time()
+    began = time.monotonic()
     await panel.start()
     try:
         return await try_out(panel, began)
