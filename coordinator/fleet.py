@@ -18,6 +18,7 @@ from coordinator.values import FogNode, NodeId, Resources
 
 KEPT_ROWS = 8_000_000  # over all shapes: bounds memory to some hundred MB however many shapes there are
 KEPT_AT_LEAST = 32
+KEPT_AT_MOST = 1000
 
 NO_ROWS: Set[int] = frozenset()
 
@@ -126,6 +127,7 @@ class Fleet:
 
     def _keep(self, kept: OrderedDict[Hashable, Kept], key: Hashable, value: Kept) -> Kept:
         kept[key] = value
-        while len(kept) > max(KEPT_AT_LEAST, KEPT_ROWS // max(1, self.table.used)):
+        by_memory = KEPT_ROWS // max(1, self.table.used)
+        while len(kept) > min(max(KEPT_AT_LEAST, by_memory), KEPT_AT_MOST):
             kept.popitem(last=False)
         return value

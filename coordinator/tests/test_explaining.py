@@ -1,0 +1,122 @@
+"""A decision says why: every filter has a sentence, and large fleets are told by counts and the nearest."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from coordinator.filters import FILTERS, FILTERS_BY_NAME
+from coordinator.fleet import Fleet
+from coordinator.planning import BY_COUNTS, FULLY, plan
+from coordinator.tests.fleets import NOW, a_node, a_task
+from coordinator.values import Availability, Candidate, Resources, RoutingStrategy
+
+SENTENCES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    (
+        "maintenance",
+        {"availability": Availability.MAINTENANCE},
+        {},
+        "taken out for maintenance by its operator",
+    ),
+    ("draining", {"availability": Availability.DRAINING}, {}, "being drained by its operator"),
+    ("cordoned", {"availability": Availability.CORDONED}, {}, "cordoned by its operator"),
+    ("goodbye", {"said_goodbye": True}, {}, "said goodbye"),
+    ("silent", {"last_contact": NOW - 130}, {}, "silent for 130 s, longer than its timeout of 90 s"),
+    ("disconnected", {"connected": False, "last_contact": NOW - 41}, {}, "silent for 41 s (disconnected)"),
+    ("driver", {}, {"driver": "container"}, "driver container is not enabled"),
+    ("onion", {}, {"onion_required": True}, "not onion-capable"),
+    (
+        "region",
+        {"region": "us-east"},
+        {"region": "eu-west", "region_required": True},
+        "region eu-west asked, is in us-east",
+    ),
+    ("label", {}, {"labels": {"gpu": "a100"}}, "label gpu=a100 missing"),
+    (
+        "cpu",
+        {"free": Resources(cpu_millis=100, memory_mb=999)},
+        {},
+        "cpu: 100 of 4000 millicores free, 500 asked",
+    ),
+    (
+        "memory",
+        {"free": Resources(cpu_millis=999, memory_mb=12)},
+        {},
+        "memory: 12 of 8192 MB free, 256 asked",
+    ),
+    (
+        "disk",
+        {},
+        {"needs": Resources(disk_mb=100_001)},
+        "disk: 100000 of 100000 MB free, 100001 asked",
+    ),
+    ("gpu", {}, {"needs": Resources(gpus=2)}, "gpu: 0 of 0 free, 2 asked"),
+]
+
+
+def only_candidate(facts: dict[str, Any], asked: dict[str, Any]) -> Candidate:
+    fleet = Fleet()
+    fleet.upsert([a_node(1, **facts)])
+    (decision,) = plan(fleet, [a_task(1, **asked)], NOW, random.Random(0), explain=FULLY).decisions
+    (candidate,) = decision.candidates
+    assert decision.rejected == {candidate.reason: 1}
+    return candidate
+
+
+@pytest.mark.parametrize(("name", "facts", "asked", "sentence"), SENTENCES)
+def test_each_filter_rejects_by_name_and_sentence(
+    name: str, facts: dict[str, Any], asked: dict[str, Any], sentence: str
+) -> None:
+    candidate = only_candidate(facts, asked)
+    assert (candidate.reason, candidate.detail, candidate.score) == (name, sentence, None)
+
+
+def test_every_filter_is_shown_above_and_names_differ() -> None:
+    assert [name for name, *_ in SENTENCES] == [each.name for each in FILTERS]
+    assert len(FILTERS_BY_NAME) == len(FILTERS)
+
+
+def test_a_small_fleet_is_shown_wholly_and_a_large_one_by_the_best_and_the_nearest() -> None:
+    for size, shown in ((200, 200), (201, 40)):
+        fleet = Fleet()
+        fleet.upsert(
+            a_node(each, free=Resources() if each % 2 else Resources(cpu_millis=4000, memory_mb=4000))
+            for each in range(size)
+        )
+        fleet.upsert([a_node(1, said_goodbye=True)])
+        (decision,) = plan(fleet, [a_task(1)], NOW, random.Random(0), explain=FULLY).decisions
+        assert len(decision.candidates) == shown
+        assert decision.considered == size
+        assert decision.eligible + sum(decision.rejected.values()) == size
+        assert decision.candidates[0].node_id == decision.chosen
+        # The node that left is the farthest from serving: shown last, or not at all.
+        reasons = [each.reason for each in decision.candidates]
+        assert reasons[-1] == ("goodbye" if size == 200 else "cpu")
+
+
+def test_a_single_decision_asks_all_others_and_a_batch_only_now_and_then() -> None:
+    fleet = Fleet()
+    fleet.upsert(a_node(each) for each in range(100))
+    single = plan(fleet, [a_task(1)], NOW, random.Random(0), explain=FULLY).decisions[0]
+    assert set(single.others) == set(RoutingStrategy) - {RoutingStrategy.LEAST_LOADED}
+    assert single.others[RoutingStrategy.PRIVACY_AWARE] is None
+    batch = plan(
+        fleet,
+        [a_task(each, needs=Resources()) for each in range(1000)],
+        NOW,
+        random.Random(0),
+        explain=BY_COUNTS,
+    )
+    asked = [each for each in batch.decisions if each.others]
+    assert 50 < len(asked) < 150  # one in ten, at a hundred nodes
+    assert not any(each.candidates for each in batch.decisions)
+
+
+def test_equal_tasks_share_a_shape_in_every_process() -> None:
+    fleet = Fleet()
+    made = plan(fleet, [a_task(1), a_task(2), a_task(3, driver="wasm")], NOW, random.Random(0)).decisions
+    assert made[0].shape == made[1].shape != made[2].shape
+    assert plan(Fleet(), [a_task(1)], NOW, random.Random(9)).decisions[0].shape == made[0].shape
+    assert all(each.chosen is None and each.considered == 0 for each in made)
