@@ -81,6 +81,7 @@ class JoinKeyForm(forms.Form):
         error_messages={
             "min_value": "uses: must be between 1 and 1000 machines, was %(show_value)s.",
             "max_value": "uses: must be between 1 and 1000 machines, was %(show_value)s.",
+            "invalid": "uses: must be a whole number of machines.",
         },
     )
     lifetime_s = forms.TypedChoiceField(
@@ -89,6 +90,7 @@ class JoinKeyForm(forms.Form):
         choices=LIFETIMES_S,
         initial=24 * HOUR_S,
         widget=forms.Select(attrs={"class": "form-select"}),
+        error_messages={"invalid_choice": "lifetime_s: choose one of the times listed."},
     )
     group = forms.ModelChoiceField(
         Group.objects.order_by("name"),

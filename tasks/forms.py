@@ -84,7 +84,8 @@ class TaskForm(forms.Form):
 
     name = forms.CharField(required=False, widget=text(placeholder="Named after its file when left empty"))
     driver = forms.CharField(
-        initial="python",
+        required=False,
+        initial=Driver.PYTHON.value,
         widget=forms.Select(choices=DRIVERS, attrs={"class": "form-select", "data-testid": "task-driver"}),
     )
     source = forms.CharField(
@@ -120,6 +121,7 @@ class TaskForm(forms.Form):
     memory_mb = amount("Memory in MB", "16", DEFAULT_MEMORY_MB)
     timeout_s = amount("Time limit in seconds", "1", DEFAULT_TIMEOUT_S)
     strategy = forms.CharField(
+        required=False,
         initial=RoutingStrategy.LEAST_LOADED.value,
         widget=forms.Select(
             choices=STRATEGIES, attrs={"class": "form-select", "data-testid": "task-strategy"}
@@ -154,6 +156,9 @@ class TaskForm(forms.Form):
         "labels", "onion_required", "priority", "max_attempts", "env",
     )  # fmt: skip
 
+    def clean_driver(self) -> str:
+        return self.cleaned_data["driver"] or Driver.PYTHON.value
+
     def clean_args(self) -> list[str]:
         return _words("args", self.cleaned_data["args"])
 
@@ -185,7 +190,7 @@ class TaskForm(forms.Form):
             return {"argv": given["command"]}
         if driver == Driver.CONTAINER:
             return {"image": given["image"], "argv": given["args"]}
-        upload: UploadedFile | None = given["upload"]
+        upload: UploadedFile[bytes] | None = given["upload"]
         content = upload.read() if upload else None
         if driver == Driver.WASM:
             return {"module": content, "args": given["args"]}

@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from fogpanel import live, live_rows
+from fogpanel.access import AnyUser
 from tasks import directory, log_lines, presenting
 from tasks.models import Task
 from tasks.states import FINAL
@@ -36,7 +37,7 @@ def render_task(key: str) -> str:
     return render_to_string("tasks/_live.html", presenting.page_of(task)) if task else ""
 
 
-def may_read(viewer: live.Viewer, key: str) -> bool:
+def may_read(viewer: AnyUser, key: str) -> bool:
     task = find(key)
     return task is not None and may_see_content(viewer, task)
 

@@ -23,12 +23,12 @@ def ids(query: Query) -> list[int]:
 def test_pages_follow_each_other_without_gap_or_repetition(submitter: User) -> None:
     made = make(submitter, 2 * PAGE_SIZE + 3)
     seen: list[int] = []
-    after = None
+    after: int | None = None
     for _ in range(3):
         page = directory.find(Query(submitter, after=after)).page
         seen += [task.id for task in page.rows]
+        assert page.after is None or isinstance(page.after, int)
         after = page.after
-        assert after is None or isinstance(after, int)
     assert after is None
     assert seen == sorted((task.id for task in made), reverse=True)
 
@@ -93,5 +93,5 @@ def test_counting_stops_at_its_limit(submitter: User) -> None:
 
 def test_a_page_past_the_end_is_empty(submitter: User) -> None:
     only = make(submitter)[0]
-    page = find_page([Task.objects.all()], "id", descending=True, after=only.id)
-    assert (page.rows, page.before, page.after) == ([], None, None)
+    beyond = find_page([Task.objects.all()], "id", descending=True, after=only.id)
+    assert (beyond.rows, beyond.before, beyond.after) == ([], None, None)
