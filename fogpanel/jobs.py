@@ -55,11 +55,12 @@ def job(*, every_s: float, queue: str = "clock") -> Callable[[Callable[[Run], No
         name = f"{function.__module__}.{function.__name__}"
         registry[name] = Job(name, every_s, queue)
 
-        @shared_task(name=name)
+        # ``run_now`` is the sweep itself, whether due or not, for tests and commands. Given as an option,
+        # since setting it afterwards would finish Celery's app while Django is still being set up.
+        @shared_task(name=name, run_now=staticmethod(function))
         def attempt() -> None:
             run_if_due(name, every_s, function, timezone.now())
 
-        attempt.run_now = function  # for tests and commands: the sweep itself, whether due or not
         return attempt
 
     return register
