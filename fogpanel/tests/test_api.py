@@ -228,20 +228,20 @@ def test_scopes_beyond_the_role_are_refused(sign_in: Body) -> None:
     assert "operator" in problem(answer, 403, "role-missing")["detail"]
 
 
-def test_wrong_passwords_are_counted_as_on_the_page(sign_in: Body) -> None:
+def test_wrong_passwords_are_counted_as_on_the_page(sign_in: Body, settings: Any) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
     wrong = {**sign_in, "password": "wrong"}
-    for _ in range(settings.AXES_FAILURE_LIMIT - 1):
-        problem(Api(None).post("/tokens", wrong), 401, "wrong-password")
+    problem(Api(None).post("/tokens", wrong), 401, "wrong-password")
     Api(None).post("/tokens", wrong)
     detail = problem(Api(None).post("/tokens", sign_in), 429, "locked-out")["detail"]
     assert "try again in 15 minutes" in detail
 
 
-def test_a_right_password_starts_the_count_anew(sign_in: Body) -> None:
+def test_a_right_password_starts_the_count_anew(sign_in: Body, settings: Any) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
     wrong = {**sign_in, "password": "wrong"}
     for _ in range(3):
-        for _ in range(settings.AXES_FAILURE_LIMIT - 1):
-            problem(Api(None).post("/tokens", wrong), 401, "wrong-password")
+        problem(Api(None).post("/tokens", wrong), 401, "wrong-password")
         assert Api(None).post("/tokens", sign_in).status_code == 201
 
 
