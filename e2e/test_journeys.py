@@ -1,0 +1,255 @@
+"""What people come for, done in a browser against the real panel."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+
+from e2e.conftest import SignedIn, Visit, sign_in
+from e2e.system.panel import Panel, until
+from fogpanel.supervisor.places import ROOT
+
+LIVE_S = 30_000  # milliseconds; enough for two slow cores
+
+PRINTS_FOR_A_WHILE = """
+import time
+for n in range(1, 9):
+    print("line", n)
+    time.sleep(0.5)
+"""
+
+
+def connected(page: Page) -> None:
+    expect(page.get_by_test_id("ws-status")).to_have_attribute("data-status", "connected", timeout=LIVE_S)
+
+
+def hand_in(page: Page, source: str, name: str) -> str:
+    """Fill the form, submit it, and return the id of the task whose page opens."""
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Source").fill(source)
+    page.get_by_test_id("task-submit").click()
+    page.wait_for_url(re.compile(r"/tasks/\d+$"))
+    return page.url.rpartition("/")[2]
+
+
+def test_a_wrong_password_says_what_to_do_and_the_right_one_opens(visit: Visit, panel: Panel) -> None:
+    page = visit("/control-panel", name="")
+    page.get_by_label("Name").fill("submitter")
+    page.get_by_label("Password").fill("not it")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("do not belong together")).to_be_visible()
+    sign_in(page, panel, "submitter")
+    expect(page.get_by_test_id("service-grid")).to_be_visible()
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_a_script_is_handed_in_and_watched_until_it_succeeds(visit: Visit, phone: bool) -> None:
+    page = visit("/tasks/new", "submitter", phone=phone)
+    hand_in(page, PRINTS_FOR_A_WHILE, "watched")
+    page.evaluate("window.sameDocument = true")
+    log, status = page.get_by_test_id("task-logs"), page.get_by_test_id("task-status")
+    expect(log).to_contain_text("line 1", timeout=LIVE_S)
+    expect(status).to_have_text("Running")
+    expect(log).not_to_contain_text("line 8")
+    expect(log).to_contain_text("line 8", timeout=LIVE_S)
+    expect(status).to_have_text("Succeeded", timeout=LIVE_S)
+    expect(page.get_by_role("region", name="Result")).to_contain_text("Exit code", timeout=LIVE_S)
+    expect(page.get_by_role("button", name="Run again", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel task")).to_be_hidden()
+    assert page.evaluate("window.sameDocument"), "the page was loaded anew"
+    assert log.locator("li").all_inner_texts() == [f"line {n}" for n in range(1, 9)]
+
+
+def test_the_decision_says_why_that_node_and_what_others_would_have_chosen(visit: Visit) -> None:
+    page = visit("/tasks/new", "submitter")
+    hand_in(page, "print('decided')", "decided")
+    decision = page.get_by_test_id("task-decision")
+    expect(decision).to_contain_text("chosen", timeout=LIVE_S)
+    expect(decision).to_contain_text("5 nodes considered")
+    for strategy in ("Round robin", "Least loaded", "Affinity based", "Proximity based", "Privacy aware"):
+        expect(decision.get_by_role("row", name=strategy)).to_be_visible()
+
+
+def test_the_preview_follows_the_form(visit: Visit) -> None:
+    page = visit("/tasks/new", "submitter")
+    rows = page.locator("[data-testid^=preview-row-]")
+    expect(rows).to_have_count(5)
+    page.get_by_label("Region").fill("ap-south")
+    page.get_by_label("Only there").check()
+    for row in rows.all():
+        expect(row).to_contain_text("mix-ap-south")
+    page.get_by_label("Region").fill("nowhere")
+    expect(rows.first).to_contain_text("Would wait")
+    page.get_by_label("Memory in MB").fill("1")
+    expect(page.get_by_test_id("task-preview")).to_contain_text("memory_mb: must be between 16")
+
+
+def test_a_task_that_fits_nowhere_says_why_and_is_cancelled(visit: Visit) -> None:
+    page = visit("/tasks/new", "submitter")
+    page.get_by_label("Cores").fill("200")
+    hand_in(page, "print('never')", "too large")
+    waits = page.get_by_role("region", name="Why it waits")
+    expect(waits).to_contain_text("5 nodes", timeout=LIVE_S)
+    connected(page)
+    page.get_by_role("button", name="Cancel task").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel task").click()
+    expect(page.get_by_test_id("task-status")).to_have_text("Cancelled", timeout=LIVE_S)
+
+
+def test_a_running_task_is_cancelled(visit: Visit) -> None:
+    page = visit("/tasks/new", "submitter")
+    hand_in(page, "import time\nprint('on', flush=True)\ntime.sleep(600)", "long")
+    expect(page.get_by_test_id("task-logs")).to_contain_text("on", timeout=LIVE_S)
+    page.get_by_role("button", name="Cancel task").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel task").click()
+    expect(page.get_by_test_id("task-status")).to_have_text("Cancelled", timeout=LIVE_S)
+
+
+def test_bad_input_is_named_next_to_its_field_and_nothing_is_lost(visit: Visit) -> None:
+    page = visit("/tasks/new", "submitter")
+    page.get_by_label("Source").fill("print('kept')")
+    page.get_by_label("Time limit in seconds").fill("0")
+    page.get_by_test_id("task-submit").click()
+    expect(page.locator("#field-timeout_s")).to_contain_text("between 1 and 86400 seconds, was 0")
+    expect(page.get_by_label("Source")).to_have_value("print('kept')")
+
+
+def test_a_new_task_appears_in_an_open_list(visit: Visit, panel: Panel) -> None:
+    page = visit("/tasks", "viewer")
+    connected(page)
+    task = panel.submit(driver="python", source="print(1)", name="appears")
+    row = page.get_by_test_id(f"task-row-{task}")
+    expect(row).to_be_visible(timeout=LIVE_S)
+    expect(row).to_contain_text("Succeeded", timeout=LIVE_S)
+    page.get_by_test_id("tab-succeeded").click()
+    expect(page.get_by_test_id(f"task-row-{task}")).to_be_visible()
+
+
+def test_a_node_is_found_and_its_status_changes_before_ones_eyes(visit: Visit, panel: Panel) -> None:
+    node = panel.nodes()["relay-eu-north"]["id"]
+    page = visit("/nodes", "operator")
+    page.get_by_test_id("node-search").fill("relay")
+    rows = page.locator("[data-testid^=node-row-]")
+    expect(rows).to_have_count(1)
+    connected(page)
+    other = visit(f"/nodes/{node}", "operator")
+    try:
+        other.get_by_role("button", name="Maintenance").click()
+        other.get_by_role("dialog").get_by_role("button", name="Maintenance").click()
+        expect(rows.first).to_contain_text("Maintenance", timeout=LIVE_S)
+    finally:
+        other.get_by_role("button", name="Resume").click()
+    expect(rows.first).to_contain_text("Idle", timeout=LIVE_S)
+    page.get_by_test_id("node-filter-status").select_option("offline")
+    expect(page.get_by_test_id("empty-state")).to_be_visible()
+
+
+@contextlib.contextmanager
+def pasted(line: str, folder: Path) -> Iterator[None]:
+    """The agent that the pasted line starts, here without installing it anew from the panel's wheel."""
+    options = shlex.split(line.partition("fogagent agent ")[2])
+    command = [sys.executable, "-m", "fogagent", "agent", *options, "--name", "sixth", "--state", str(folder)]
+    agent = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        agent.terminate()
+        agent.wait(30)
+
+
+def test_add_node_shows_a_line_that_works(visit: Visit, panel: Panel, tmp_path: Path) -> None:
+    page = visit("/nodes", "operator")
+    page.get_by_test_id("add-node-button").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Note").fill("the sixth")
+    dialog.get_by_role("button", name="Make the key").click()
+    line = page.get_by_test_id("join-command").inner_text()
+    wheel = re.search(r"http\S+?/agent/(fogagent-\S+?\.whl)#sha256=[0-9a-f]{64}", line)
+    assert wheel, line
+    assert f"--join {panel.url}" in line
+    assert "--panel-key" in line
+    with pasted(line, tmp_path):
+        until("the sixth node is in", lambda: "sixth" in panel.working_nodes())
+        page.reload()
+        expect(page.locator("[data-testid^=node-row-]", has_text="sixth")).to_be_visible()
+
+
+def test_a_viewer_is_told_which_role_is_missing(visit: Visit, panel: Panel) -> None:
+    task = panel.submit(driver="python", source="print('private words')", name="private")
+    panel.wait_for_state(task, "succeeded")
+    page = visit(f"/tasks/{task}", "viewer")
+    expect(page.get_by_text("role operator")).to_be_visible()
+    expect(page.get_by_text("private words")).to_have_count(0)
+    expect(page.get_by_role("button", name="Run again")).to_have_count(0)
+    refused = page.goto("/tasks/new")
+    assert refused and refused.status == 403
+    expect(page.get_by_text("needs the role submitter")).to_be_visible()
+
+
+def test_a_lost_socket_is_said_and_found_again(visit: Visit) -> None:
+    page = visit("/tasks", "viewer")
+    routes: list[WebSocketRoute] = []
+
+    def pass_on(route: WebSocketRoute) -> None:
+        routes.append(route)
+        route.connect_to_server()
+
+    page.route_web_socket(re.compile("/ws/live/"), pass_on)
+    page.reload()
+    connected(page)
+    page.route_web_socket(re.compile("/ws/live/"), lambda route: route.close(code=1012))
+    routes[0].close(code=1012)
+    expect(page.get_by_test_id("ws-status")).to_have_attribute("data-status", "reconnecting")
+    page.route_web_socket(re.compile("/ws/live/"), pass_on)
+    connected(page)
+
+
+def test_pages_work_without_javascript(browser: Browser, panel: Panel, signed_in: SignedIn) -> None:
+    context = browser.new_context(
+        base_url=panel.url, storage_state=signed_in("submitter"), java_script_enabled=False
+    )
+    page = context.new_page()
+    page.goto("/tasks/new")
+    page.get_by_label("Source").fill("print('plain')")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("[data-testid^=preview-row-]")).to_have_count(5)
+    expect(page.get_by_label("Source")).to_have_value("print('plain')")
+    page.get_by_test_id("task-submit").click()
+    task = int(page.url.rpartition("/")[2])
+    panel.wait_for_state(task, "succeeded")
+    page.reload()
+    expect(page.get_by_test_id("task-logs")).to_contain_text("plain")
+    context.close()
+
+
+def test_the_screenshot_of_the_readme(visit: Visit, panel: Panel) -> None:
+    """Some work, so that the picture shows a fog that does something."""
+    regions = ("eu-west", "eu-north", "us-east")
+    tasks = [
+        panel.submit(
+            driver="python",
+            name=f"frame-{n:02}",
+            source=PRINTS_FOR_A_WHILE,
+            region=regions[n % 3],
+            cores=0.25,
+        )
+        for n in range(12)
+    ]
+    panel.wait_for_state(tasks[3], "succeeded")
+    page = visit("/control-panel")
+    connected(page)
+    expect(page.get_by_test_id("service-status-fog_coordinator")).to_contain_text(
+        "Operational", timeout=LIVE_S
+    )
+    target = ROOT / "docs" / "images" / "control-panel.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=target)
+    assert target.stat().st_size > 20_000
