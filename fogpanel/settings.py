@@ -174,7 +174,7 @@ CELERY_TASK_DEFAULT_QUEUE = "work"
 CELERY_TASK_ACKS_LATE = False  # every job is a sweep: a lost one is made good by the next
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "fogpanel.beat:JobScheduler"
 
 # --- Fog -------------------------------------------------------------------------------------------
 
