@@ -22,13 +22,16 @@ from nodes.outbox import sender  # noqa: E402
 from nodes.presence import PresenceWriter  # noqa: E402
 from tasks.placement import placer  # noqa: E402
 
+LIVE = AllowedHostsOriginValidator(AuthMiddlewareStack(live_socket))
+
 application = ProtocolTypeRouter(
     {
         "http": get_asgi_application(),
         "websocket": URLRouter(
+            # Django's own `path` is typed for views; what Channels routes to are ASGI applications.
             [
-                path("ws/agent/", AgentConsumer.as_asgi()),
-                path("ws/live/", AllowedHostsOriginValidator(AuthMiddlewareStack(live_socket))),
+                path("ws/agent/", AgentConsumer.as_asgi()),  # type: ignore[list-item, arg-type]
+                path("ws/live/", LIVE),  # type: ignore[list-item]
             ]
         ),
     }

@@ -57,7 +57,7 @@ def job(*, every_s: float, queue: str = "clock") -> Callable[[Callable[[Run], No
 
         # ``run_now`` is the sweep itself, whether due or not, for tests and commands. Given as an option,
         # since setting it afterwards would finish Celery's app while Django is still being set up.
-        @shared_task(name=name, run_now=staticmethod(function))
+        @shared_task(name=name, run_now=staticmethod(function))  # type: ignore[call-overload, untyped-decorator]
         def attempt() -> None:
             run_if_due(name, every_s, function, timezone.now())
 

@@ -7,6 +7,7 @@ import logging.config
 import sys
 
 import structlog
+from structlog.typing import Processor
 
 from fogpanel import env
 
@@ -17,7 +18,7 @@ def configure() -> None:
     Lines are for people on a terminal and JSON elsewhere; FOGPANEL_LOG_FORMAT=json|text decides.
     """
     as_json = env.text("FOGPANEL_LOG_FORMAT", "text") == "json"
-    shared = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -200,7 +200,7 @@ def _free_name(wanted: str, node_id: int | None) -> str:
     wanted = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._") or "node"
     wanted = wanted[:60]
     taken = set(
-        Node.objects.filter(name__startswith=wanted).exclude(id=node_id).values_list("name", flat=True)
+        Node.objects.filter(name__startswith=wanted).exclude(id=node_id or 0).values_list("name", flat=True)
     )
     if wanted not in taken:
         return wanted

@@ -16,7 +16,7 @@ from nodes.status import status_of, with_status
 def test_lists_and_details_say_the_same_of_every_kind_of_node(make_node: MakeNode) -> None:
     now = timezone.now()
     contacts = (None, now - timedelta(seconds=89), now - timedelta(seconds=91))
-    free = (
+    free: tuple[dict[str, int], ...] = (
         {},
         {"free_cpu_millis": 400},
         {"free_cpu_millis": 0},
