@@ -15,9 +15,11 @@ from coordinator.values import NodeType
 from nodes.status import with_status
 from services.fleet import fleet_nodes
 
-CELL = 120.0  # width and height of a region's drawing, whose middle is 0, 0
+REACH_MAX = 60.0  # how far a region's drawing goes from its middle, which is 0, 0
+REACH_MIN = 22.0
 SHAPES_MAX = 300  # above this, a shape stands for several nodes
 SPREAD = 11.0
+CORNER_REACH = 1.25  # of the pointiest kind
 GOLDEN_ANGLE = pi * (3 - sqrt(5))  # leaves of a sunflower: even, however many there are
 
 # Corners of each kind's polygon around its centre, in units of the shape's size; a circle has none.
@@ -49,6 +51,10 @@ class Shape:
     size: float
     points: str  # of a polygon; empty for a circle
 
+    @property
+    def reach(self) -> float:
+        return max(REACH_MIN, max(abs(self.x), abs(self.y)) + CORNER_REACH * self.size)
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -59,8 +65,19 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Map:
+    """``reach`` is how far the largest region goes from its middle; all are drawn to one scale."""
+
     regions: list[Region]
     nodes_per_shape: int
+
+    @property
+    def reach(self) -> int:
+        shapes = [shape for region in self.regions for shape in region.shapes]
+        return ceil(max((shape.reach for shape in shapes), default=REACH_MIN) + 1)
+
+    @property
+    def side(self) -> int:
+        return 2 * self.reach
 
     @property
     def nodes(self) -> int:
@@ -132,7 +149,7 @@ def _longitude(region: str) -> float:
 
 
 def _cluster(marks: Sequence[Mark]) -> list[Shape]:
-    spread = min(SPREAD, (CELL / 2 - 8) / sqrt(max(1, len(marks))))
+    spread = min(SPREAD, (REACH_MAX - 8) / sqrt(max(1, len(marks))))
     size = round(max(2.5, min(6.0, spread * 0.6)), 1)
     shapes = []
     for i, mark in enumerate(marks):

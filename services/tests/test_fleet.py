@@ -137,8 +137,7 @@ class TestTopology:
     def test_shapes_stay_in_their_cell(self) -> None:
         marks = [topology.Mark("r", NodeType.MIXNODE, "idle", "x")] * 300
         [region] = topology.lay_out(marks, {"r": 300}, 1).regions
-        reach = max(max(abs(shape.x), abs(shape.y)) + shape.size * 1.25 for shape in region.shapes)
-        assert reach <= topology.CELL / 2
+        assert max(shape.reach for shape in region.shapes) <= topology.REACH_MAX
 
     def test_every_kind_of_node_has_a_shape(self) -> None:
         assert set(topology.CORNERS) == set(NodeType)
