@@ -20,6 +20,7 @@ import psutil
 from fogpanel.supervisor.fleet import local_agents
 from fogpanel.supervisor.lifeline import bound_to
 from fogpanel.supervisor.places import ROOT, DataFolder
+from fogpanel.supervisor.preparation import share_compiled
 from fogpanel.supervisor.running import Running, read_running
 
 HEARTBEAT_S = 0.5
@@ -90,7 +91,7 @@ class Panel:
         arguments = ["up", "--port", "0", "--data", str(self.data.path), "--agents", str(len(self.agents))]
         self._process = self._spawn(supervisor_command(*arguments), self._env)
         until("the panel is up", self._is_up)
-        until("the agents are in", lambda: len(self.working_nodes()) >= len(self.agents))
+        until("the agents are in", lambda: all(map(self._runs_python, self.agents)))
 
     def stop(self) -> int:
         """Ask it to stop and return its exit code."""
@@ -140,13 +141,21 @@ class Panel:
 
     def join(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         """Join one more agent as a user would, not kept by the supervisor; returns when it can work."""
+        share_compiled(self._folder / name / "cache")  # five seconds of two cores otherwise
         key = self.post("/join-keys", {"note": name})["key"]
         command = [sys.executable, "-P", "-m", "fogagent", "agent", "--join", self.url, "--name", name]
         command += ["--state", str(self._folder / name), *options]
         process = self._spawn(command, {**self._env, "FOG_JOIN_KEY": key})
         self._others.append(process)
-        until(f"{name} is in", lambda: name in self.working_nodes())
+        until(f"{name} is in and can run Python", lambda: self._runs_python(name))
         return process
+
+    def _runs_python(self, name: str) -> bool:
+        node = self.nodes().get(name)
+        if node is None or not node["connected"]:
+            return False
+        drivers = self.get(f"/nodes/{node['id']}")["drivers"]
+        return any(driver["name"] == "python" and driver["available"] for driver in drivers)
 
     def tail(self, characters: int = 4000) -> str:
         return self.log.read_text(errors="replace")[-characters:]

@@ -160,7 +160,7 @@ def local_client(panel: Panel) -> httpx.AsyncClient:
 def greeting(panel: Panel) -> str:
     """What a person reads when the panel is up."""
     lines = ["", f"  Fogpanel is up:  {panel.url}"]
-    if panel.admin_password:
+    if panel.admin_password and not os.environ.get("FOGPANEL_ADMIN_PASSWORD"):
         lines += [
             f"  Sign in as       {FIRST_ADMIN}",
             f"  with password    {panel.admin_password}",
