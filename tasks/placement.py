@@ -10,17 +10,19 @@ import contextlib
 import queue
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
+from channels.db import database_sync_to_async
 from django.db import DatabaseError, close_old_connections, transaction
 from django.utils import timezone
 
 from coordinator import planning, values
 from coordinator.fleet import Fleet
+from coordinator.fog_coordinator import FogCoordinator
 from coordinator.planning import BY_COUNTS, FULLY
 from coordinator.values import RoutingStrategy
 from fogpanel import live
@@ -206,3 +208,20 @@ def preview(task: Task | TaskSpec) -> Mapping[RoutingStrategy, values.Decision]:
     now = timezone.now().timestamp()
     asked = as_routing_task(task, now)
     return placer.ask(lambda fleet, rng: planning.preview(fleet, asked, now, rng))
+
+
+def get_coordinator() -> FogCoordinator:
+    """A coordinator over the fleet as it is now, whose placements are made true in the database.
+
+    Its tasks are stored ones (`tasks.routing_view.as_routing_tasks`); what they become afterwards is
+    the panel's to follow. For commands, notebooks and what-if; the panel itself places with `placer`.
+    """
+    coordinator = FogCoordinator(clock=lambda: timezone.now().timestamp(), commit=_commit_stored)
+    coordinator.fleet.upsert(
+        as_fog_node(node) for node in Node.objects.filter(archived_at=None).exclude(approved_at=None)
+    )
+    return coordinator
+
+
+async def _commit_stored(placements: Sequence[values.Decision]) -> set[values.TaskId]:
+    return set(await database_sync_to_async(commit)(placements, timezone.now()))

@@ -32,7 +32,11 @@ def placed(make_node: MakeNode, make_task: MakeTask, place: Place) -> Attempt:
 
 def freed(node_id: int) -> bool:
     node = Node.objects.get(id=node_id)
-    return (node.free_cpu_millis, node.free_memory_mb, node.open_attempts) == (node.cpu_millis, node.memory_mb, 0)
+    return (node.free_cpu_millis, node.free_memory_mb, node.open_attempts) == (
+        node.cpu_millis,
+        node.memory_mb,
+        0,
+    )
 
 
 def test_a_result_is_accepted_with_its_output(placed: Attempt, report: Report) -> None:
@@ -125,7 +129,9 @@ def test_a_task_to_be_cancelled_does_not_move(placed: Attempt, submitter: User) 
 def test_an_accepted_result_supersedes_other_attempts(
     placed: Attempt, make_node: MakeNode, report: Report
 ) -> None:
-    other = Attempt.objects.create(task=placed.task, node=make_node(free_cpu_millis=500, open_attempts=1), number=2)
+    other = Attempt.objects.create(
+        task=placed.task, node=make_node(free_cpu_millis=500, open_attempts=1), number=2
+    )
     report(placed, exit_code=0)
     other.refresh_from_db()
     assert other.outcome == "superseded"

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from conftest import MakeNode
@@ -18,6 +19,7 @@ from tasks import placement
 from tasks.closing import LOST, Ending, close, open_attempts
 from tasks.models import Attempt, Decision, Task
 from tasks.placement import Placer
+from tasks.routing_view import as_routing_tasks
 from tasks.submission import validate
 from tasks.tests.conftest import MakeTask
 
@@ -104,7 +106,9 @@ def test_a_stale_view_never_oversubscribes(make_node: MakeNode, make_task: MakeT
     make_task(cores=0.8)
     slow._view.refresh(timezone.now())
     # Another process takes the room that this placer still sees.
-    Node.objects.filter(id=node.id).update(free_cpu_millis=100, changed_at=timezone.now() - timedelta(hours=1))
+    Node.objects.filter(id=node.id).update(
+        free_cpu_millis=100, changed_at=timezone.now() - timedelta(hours=1)
+    )
     assert slow.place_waiting(timezone.now()) == 0
     node.refresh_from_db()
     assert (node.free_cpu_millis, Attempt.objects.count()) == (100, 0)
@@ -139,7 +143,8 @@ def test_a_node_it_was_lost_on_is_avoided_while_another_will_do(
 
 
 @pytest.mark.parametrize(
-    "columns", [{"availability": Availability.CORDONED}, {"archived_at": timezone.now()}, {"approved_at": None}]
+    "columns",
+    [{"availability": Availability.CORDONED}, {"archived_at": timezone.now()}, {"approved_at": None}],
 )
 def test_nodes_that_take_no_work(
     make_node: MakeNode, make_task: MakeTask, place: Place, columns: dict[str, object]
@@ -157,3 +162,14 @@ def test_a_preview_asks_all_strategies_and_reserves_nothing(make_node: MakeNode)
     assert decisions[RoutingStrategy.PRIVACY_AWARE].rejected == {"onion": 1}
     node.refresh_from_db()
     assert node.free_cpu_millis == node.cpu_millis
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_coordinator_of_the_panel_places_stored_tasks(make_node: MakeNode, make_task: MakeTask) -> None:
+    node, task = make_node(), make_task(cores=0.5)
+    coordinator = placement.get_coordinator()
+    [routed] = as_routing_tasks([task])
+    chosen = async_to_sync(coordinator.route_task)(routed)
+    assert chosen is not None
+    task.refresh_from_db()
+    assert (chosen.node_id, task.state, task.node_id) == (node.id, "assigned", node.id)

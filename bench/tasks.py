@@ -1,0 +1,176 @@
+"""How many tasks a second go all the way: handed in over HTTP, stored, placed, run, result stored.
+
+WebAssembly on two agents, every task with an argument of its own, its attempt, its decision and its
+checked output; the panel runs with its default settings. The peer is Celery with two worker processes,
+the same module and the same kind of broker, results in Redis: not durable, since a broker that is
+killed loses what it had.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.local_broker import broker_url
+from bench.report import Better, Report, Row
+from e2e.system.panel import Panel, until
+from e2e.system.samples import echo_module
+from fogpanel.supervisor.places import ROOT
+
+TASKS = 1000
+CLIENTS = 8
+SINGLE = 50
+BATCH_BAR, SINGLE_BAR_MS = 2000.0, 15.0
+DEFAULT_TIMES = {"FOGPANEL_HEARTBEAT_S": "30", "FOGPANEL_TIMEOUT_S": "90", "FOGPANEL_SWEEP_S": "5"}
+SMALL = {"driver": "wasm", "cores": 0.02, "memory_mb": 16}
+
+
+def measure() -> Report:
+    with tempfile.TemporaryDirectory(prefix="fogpanel-bench-") as folder:
+        with Panel(Path(folder), agents=2, **DEFAULT_TIMES) as panel:
+            ours = _measure_panel(panel)
+        theirs = _measure_celery(Path(folder))
+    return Report(
+        bench="tasks",
+        rows=[
+            _row(
+                f"batch, {CLIENTS} clients at once",
+                ours["many"],
+                theirs["group"],
+                "Celery, a group",
+                BATCH_BAR,
+            ),
+            _row("one by one", ours["one"], theirs["one"], "Celery, one by one"),
+            Row(
+                what="single p50",
+                value=ours["single_ms"],
+                unit="ms",
+                bar=SINGLE_BAR_MS,
+                better=Better.LOWER,
+                peer="Celery, delay and get",
+                peer_value=theirs["single_ms"],
+            ),
+        ],
+    )
+
+
+def _row(what: str, value: float, peer_value: float, peer: str, bar: float | None = None) -> Row:
+    return Row(what=what, value=value, unit="tasks/s", bar=bar, peer=peer, peer_value=peer_value)
+
+
+# --- Ours ------------------------------------------------------------------------------------------
+
+
+def _measure_panel(panel: Panel) -> dict[str, float]:
+    _through_panel(panel, "warm", 50, clients=1)
+    return {
+        "one": _through_panel(panel, "one", TASKS, clients=1),
+        "many": _through_panel(panel, "many", TASKS, clients=CLIENTS),
+        "single_ms": _median_ms(lambda number: _single(panel, number)),
+    }
+
+
+def _through_panel(panel: Panel, name: str, number: int, *, clients: int) -> float:
+    """Tasks a second, from the first submission to the last stored result; then every output is checked."""
+    began = time.perf_counter()
+    ids: dict[int, str] = {}
+    shares = [range(start, number, clients) for start in range(clients)]
+    threads = [threading.Thread(target=_submit, args=(panel, name, share, ids)) for share in shares]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until("every task has succeeded", lambda: _succeeded(panel, name) == number, every_s=0.005)
+    took = time.perf_counter() - began
+    wrong = [task_id for task_id, expected in ids.items() if panel.output(task_id) != expected]
+    assert len(ids) == number, "a submission failed"
+    assert not wrong, f"wrong output: {wrong[:5]}"
+    return number / took
+
+
+def _submit(panel: Panel, name: str, share: range, ids: dict[int, str]) -> None:
+    with panel.client() as client:
+        for number in share:
+            argument = f"{name} {number}"
+            spec = {**SMALL, "name": name, "module": echo_module(), "args": [argument]}
+            answer = client.post("/tasks", json=spec)
+            answer.raise_for_status()
+            ids[answer.json()["id"]] = argument
+
+
+def _succeeded(panel: Panel, name: str) -> int:
+    query = "SELECT count(*) FROM tasks_task WHERE state = 'succeeded' AND name = ?"
+    with closing(sqlite3.connect(f"file:{panel.data.path}/fogpanel.sqlite3?mode=ro", uri=True)) as database:
+        count: int = database.execute(query, (name,)).fetchone()[0]
+        return count
+
+
+def _single(panel: Panel, number: int) -> None:
+    name = f"single {number}"
+    panel.submit(**SMALL, name=name, module=echo_module(), args=[name])
+    until(f"{name} has succeeded", lambda: _succeeded(panel, name), every_s=0.001)
+
+
+def _median_ms(once: Callable[[int], Any]) -> float:
+    times = []
+    for number in range(SINGLE):
+        began = time.perf_counter()
+        once(number)
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times)
+
+
+# --- Celery ----------------------------------------------------------------------------------------
+
+
+def _measure_celery(folder: Path) -> dict[str, float]:
+    with broker_url() as url:
+        os.environ["REDIS_URL"] = url
+        try:
+            with _worker(folder / "celery.log"):
+                return _through_celery()
+        finally:
+            del os.environ["REDIS_URL"]
+
+
+@contextmanager
+def _worker(log: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "celery", "-A", "bench.celery_peer", "worker", "--concurrency", "2"]
+    with log.open("wb") as output:
+        worker = subprocess.Popen([*command, "--loglevel", "ERROR"], cwd=ROOT, stdout=output, stderr=output)
+        try:
+            yield
+        finally:
+            worker.terminate()
+            worker.wait()
+
+
+def _through_celery() -> dict[str, float]:
+    from celery import group
+
+    from bench.celery_peer import run_module
+
+    def expect(results: list[str], name: str) -> None:
+        assert results == [f"{name} {number}" for number in range(len(results))]
+
+    module = echo_module()
+    expect([run_module.delay(module, f"warm {number}").get(timeout=60) for number in range(50)], "warm")
+    began = time.perf_counter()
+    sent = [run_module.delay(module, f"one {number}") for number in range(TASKS)]
+    expect([result.get(timeout=60) for result in sent], "one")
+    one = TASKS / (time.perf_counter() - began)
+    began = time.perf_counter()
+    expect(group(run_module.s(module, f"many {n}") for n in range(TASKS))().get(timeout=60), "many")
+    many = TASKS / (time.perf_counter() - began)
+    single_ms = _median_ms(lambda number: run_module.delay(module, "single").get(timeout=60))
+    return {"one": one, "group": many, "single_ms": single_ms}
