@@ -152,8 +152,8 @@ class TaskForm(forms.Form):
     )
 
     PLAIN = (
-        "driver", "timeout_s", "cores", "memory_mb", "disk_mb", "gpus", "strategy", "region", "region_required",
-        "labels", "onion_required", "priority", "max_attempts", "env",
+        "driver", "timeout_s", "cores", "memory_mb", "disk_mb", "gpus", "strategy", "region",
+        "region_required", "labels", "onion_required", "priority", "max_attempts", "env",
     )  # fmt: skip
 
     def clean_driver(self) -> str:

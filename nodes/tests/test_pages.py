@@ -225,7 +225,7 @@ def test_silence_breaks_the_line_of_the_chart(make_node: MakeNode) -> None:
     assert course["at"] == sorted(moment for moment in course["at"] if moment)
 
 
-# --- What is pushed ------------------------------------------------------------------------------------------
+# --- What is pushed -------------------------------------------------------------------------------------
 
 
 def test_every_push_finds_its_place(client: Client, viewer: User, make_node: MakeNode) -> None:
