@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import sys
 
-from fogagent import __version__, joining
-from fogagent.client import commands
+from fogagent import __version__, options
+from fogagent.client import options as client_options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,15 +16,16 @@ def main(argv: list[str] | None = None) -> int:
         prog="fog", description="Fogpanel: join machines to a fog network, hand in tasks, follow them."
     )
     parser.add_argument("--version", action="version", version=f"fogagent {__version__}")
-    parser_of = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    joining.add_parser(parser_of)
-    commands.add_parsers(parser_of)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    options.add_parser(commands)
+    client_options.add_parsers(commands)
     ours, rest = _split(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(ours)
     if rest and args.command != "run":
         parser.error(f"{args.command} takes nothing after --")
     args.rest = rest
-    code: int = args.act(args)
+    # Only now: an agent needs no HTTP client for people, and a client no WebAssembly.
+    code: int = pkgutil.resolve_name(args.act)(args)
     return code
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 import httpx
@@ -37,25 +35,6 @@ class _Problem(msgspec.Struct):
 
     detail: str = ""
     title: str = ""
-
-
-def parse_key(text: str) -> bytes:
-    """A public key of 32 bytes as people paste it: 64 hexadecimal digits, or base64.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    try:
-        if len(text) == 64:
-            return bytes.fromhex(text)
-        key = base64.b64decode(
-            text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True
-        )
-    except (ValueError, binascii.Error) as error:
-        raise ValueError(f"panel key: must be 64 hexadecimal digits, was {text!r}.") from error
-    if len(key) != 32:
-        raise ValueError(f"panel key: must be 64 hexadecimal digits, was {text!r}.")
-    return key
 
 
 class Enrolment:

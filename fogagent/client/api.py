@@ -66,14 +66,15 @@ class Api:
     def log(self, task_id: int, *, follow: bool) -> Iterator[list[Json]]:
         """What the task printed, page by page, until it is over, or only what there is so far.
 
-        While there is nothing new an empty page comes now and then.
+        While there is nothing new an empty page comes now and then, at first sooner.
         """
         after, done = 0, False
+        wait = 1 if follow else 0
         while not done:
-            wait = LOG_WAIT_S if follow else 0
             page = self._get(f"/tasks/{task_id}/logs", {"after": after, "wait": wait})
             yield page["chunks"]
             after, done = page["next"], page["done"]
+            wait = min(2 * wait, LOG_WAIT_S)
             if not follow and not page["chunks"]:
                 return
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fogagent.client.api import Json
 from fogagent.client.errors import ClientError
+from fogagent.client.options import DRIVERS
 
-DRIVERS = ("python", "wasm", "command", "container")
 BY_SUFFIX = {".py": "python", ".wasm": "wasm"}
 OPTIONS = {
     "name": "name",
@@ -35,7 +35,11 @@ def specification(args: argparse.Namespace) -> Json:
         ClientError: a file cannot be read, or the options leave open what is to run.
     """
     given = vars(args)
-    body: Json = {field: given[option] for option, field in OPTIONS.items() if given[option]}
+    body: Json = {
+        field: given[option]
+        for option, field in OPTIONS.items()
+        if given[option] is not None and given[option] is not False
+    }
     body["driver"] = driver = _driver(args)
     body |= _content(args, driver)
     if args.env:

@@ -1,0 +1,93 @@
+"""The options of the client's commands. Importing this is cheap: an agent's start goes through it, too."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DRIVERS = ("python", "wasm", "command", "container")
+
+
+def add_parsers(commands: _Commands) -> None:
+    _add_login(commands)
+    _add_run(commands)
+    _add_tasks(commands)
+    _add_logs(commands)
+    _add_nodes(commands)
+    _add_cancel(commands)
+
+
+def _command(commands: _Commands, name: str, help: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    parser.set_defaults(act=f"fogagent.client.commands:{name}")
+    return parser
+
+
+def _add_login(commands: _Commands) -> None:
+    parser = _command(commands, "login", "sign in to a panel and keep a token for it here")
+    parser.add_argument("url", metavar="URL", help="the panel's address")
+    parser.add_argument("--user", help="asked for when not given")
+    parser.add_argument("--token", help="use this API token instead of making one; - reads it")
+    parser.add_argument("--insecure", action="store_true", help="allow plain HTTP beyond this machine")
+
+
+def _add_run(commands: _Commands) -> None:
+    parser = _command(commands, "run", "hand in a task, show what it prints, and exit as it does")
+    parser.usage = "fog run [FILE] [options] [-- ARGS ...]"
+    parser.epilog = "Example: fog run count.py --region eu-west -- 10"
+    add = parser.add_argument
+    add("file", metavar="FILE", nargs="?", help="a script (.py) or a module (.wasm)")
+    add("--driver", choices=DRIVERS, help="what runs it (default: by the file's name)")
+    add("--image", help="for --driver container")
+    add("--name", help="what the task is called (default: the file's name)")
+    add("--strategy", help="how its node is chosen: least_loaded, round_robin, affinity_based, …")
+    add("--region", help="the region it should run in")
+    add("--region-required", action="store_true", help="wait rather than run in another region")
+    add("--cores", type=float, help="how many it needs, such as 0.5")
+    add("--memory-mb", type=int, help="memory it needs")
+    add("--timeout", type=float, metavar="S", help="seconds after which it is stopped")
+    add("--stdin", metavar="FILE", help="its standard input; - passes on ours")
+    add("--env", type=_pair, action="append", default=[], metavar="K=V", help="may be repeated")
+    add("--label", type=_pair, action="append", default=[], metavar="K=V", help="a label its node must have")
+    add("--network", action="store_true", help="ask for network access, if its node's owner allows it")
+    add("--priority", type=int, help="1 to 10; higher goes first")
+    add("--max-attempts", type=int, help="how often it is tried")
+    add("--detach", action="store_true", help="do not wait for it")
+    add("--json", action="store_true", help="print the task as JSON, nothing else")
+
+
+def _add_tasks(commands: _Commands) -> None:
+    parser = _command(commands, "tasks", "list tasks, the newest first")
+    parser.add_argument("--state", help="only those that are queued, running, succeeded, failed, …")
+    parser.add_argument("--limit", type=int, default=50, help="how many at most (default: 50)")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+
+
+def _add_logs(commands: _Commands) -> None:
+    parser = _command(commands, "logs", "show what a task printed")
+    parser.add_argument("task", metavar="ID", type=int)
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on until it is over, and exit as it does"
+    )
+
+
+def _add_nodes(commands: _Commands) -> None:
+    parser = _command(commands, "nodes", "list nodes and what they have free")
+    parser.add_argument("--status", help="only those that are active, idle, busy, offline or in maintenance")
+    parser.add_argument("--limit", type=int, default=1000, help="how many at most (default: 1000)")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+
+
+def _add_cancel(commands: _Commands) -> None:
+    parser = _command(commands, "cancel", "ask for the end of a task")
+    parser.add_argument("task", metavar="ID", type=int)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"must look like NAME=VALUE, was {text!r}")
+    return key, value
