@@ -90,7 +90,7 @@ def signed_in(browser: Browser, panel: Panel) -> SignedIn:
 
 @pytest.fixture
 def visit(browser: Browser, panel: Panel, signed_in: SignedIn) -> Iterator[Visit]:
-    """``visit("/tasks", "submitter", phone=True)``: a fresh browser window on that page."""
+    """``visit("/tasks", "submitter", phone=True)``: a fresh browser window on that page, empty for ""."""
     contexts: list[BrowserContext] = []
 
     def open_page(path: str, name: str = ADMIN, *, phone: bool = False, dark: bool = False) -> Page:
@@ -103,7 +103,8 @@ def visit(browser: Browser, panel: Panel, signed_in: SignedIn) -> Iterator[Visit
         )
         contexts.append(context)
         page = context.new_page()
-        page.goto(path)
+        if path:
+            page.goto(path)
         return page
 
     yield open_page

@@ -179,7 +179,12 @@ def test_add_node_shows_a_line_that_works(visit: Visit, panel: Panel, tmp_path: 
     with pasted(line, tmp_path):
         until("the sixth node is in", lambda: "sixth" in panel.working_nodes())
         page.reload()
-        expect(page.locator("[data-testid^=node-row-]", has_text="sixth")).to_be_visible()
+        row = page.locator("[data-testid^=node-row-]", has_text="sixth")
+        expect(row).to_be_visible()
+        row.get_by_role("link").click()
+        page.get_by_role("button", name="Remove").click()
+        page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        expect(page.get_by_text("sixth is removed")).to_be_visible()
 
 
 def test_a_viewer_is_told_which_role_is_missing(visit: Visit, panel: Panel) -> None:
@@ -241,9 +246,9 @@ def test_the_screenshot_of_the_readme(visit: Visit, panel: Panel) -> None:
             region=regions[n % 3],
             cores=0.25,
         )
-        for n in range(12)
+        for n in range(30)
     ]
-    panel.wait_for_state(tasks[3], "succeeded")
+    panel.wait_for_state(tasks[11], "succeeded")
     page = visit("/control-panel")
     connected(page)
     expect(page.get_by_test_id("service-status-fog_coordinator")).to_contain_text(

@@ -75,7 +75,7 @@ PAGES = (
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_visit(visit: Visit, addresses: dict[str, str], name: str, phone: bool, dark: bool) -> None:
-    page = visit("/health", phone=phone, dark=dark)
+    page = visit("", phone=phone, dark=dark)
     complaints = Complaints()
     complaints.listen(page)
     page.goto(addresses[name])

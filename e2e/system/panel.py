@@ -82,6 +82,8 @@ class Panel:
         for other in self._others:
             other.kill()
             other.wait()
+        if self._client is not None:
+            self._client.close()
         self.stop()
 
     # --- The panel's processes -------------------------------------------------------------------
