@@ -33,8 +33,10 @@ class Explain:
 FULLY = Explain(candidates=True, others=Others.ALWAYS)  # for what a person submits singly
 BY_COUNTS = Explain(candidates=False, others=Others.SAMPLED)  # for batches
 
-# Asking the others costs time in proportion to the fleet, so it is done the less often the larger it is.
-SAMPLED_PER_NODES = 10
+# Asking the others costs time, from a thousand nodes on in proportion to their number, so in a larger
+# fleet it is done less often: one decision in a hundred, or in a tenth as many as there are nodes.
+SAMPLED_ONE_IN = 100
+SAMPLED_ONE_IN_NODES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,5 +114,5 @@ def _decide(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: E
 
 def _ask_others(fleet: Fleet, rng: random.Random, others: Others) -> bool:
     if others is Others.SAMPLED:
-        return rng.random() * len(fleet) < SAMPLED_PER_NODES
+        return rng.random() * max(SAMPLED_ONE_IN, len(fleet) / SAMPLED_ONE_IN_NODES) < 1
     return others is Others.ALWAYS

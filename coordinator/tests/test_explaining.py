@@ -110,7 +110,7 @@ def test_a_single_decision_asks_all_others_and_a_batch_only_now_and_then() -> No
         explain=BY_COUNTS,
     )
     asked = [each for each in batch.decisions if each.others]
-    assert 50 < len(asked) < 150  # one in ten, at a hundred nodes
+    assert 0 < len(asked) < 30  # one in a hundred
     assert not any(each.candidates for each in batch.decisions)
 
 
