@@ -9,7 +9,6 @@ from django_celery_beat.schedulers import DatabaseScheduler
 
 from fogpanel.jobs import registry
 
-
 QUEUES = ("clock", "work")
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,10 @@ def own_panel(tmp_path: Path) -> Iterator[Panel]:
         yield started
 
 
+def runs(panel: Panel, task: int) -> bool:
+    return bool(panel.task(task)["state"] == "running")
+
+
 def test_every_part_is_killed_under_a_stream_of_tasks(own_panel: Panel) -> None:
     stream = Stream(own_panel, TASKS)
     stream.start()
@@ -40,7 +45,7 @@ def test_every_part_is_killed_under_a_stream_of_tasks(own_panel: Panel) -> None:
 def test_a_panel_that_was_away_loses_no_attempt(own_panel: Panel, stopped: tuple[str, ...]) -> None:
     tasks = [own_panel.submit(**count_slowly(20, 0.5)) for _ in range(2)]
     for task in tasks:
-        until("it runs", lambda task=task: own_panel.task(task)["state"] == "running")
+        until("it runs", partial(runs, own_panel, task))
     with own_panel.frozen(*stopped):
         away_since = time.monotonic()
         until("two timeouts have passed", lambda: time.monotonic() - away_since > 2 * TIMEOUT_S)

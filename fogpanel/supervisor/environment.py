@@ -110,7 +110,7 @@ def pip_install(name: str) -> None:
         "--disable-pip-version-check",
         "--no-input",
         "-r",
-        ROOT / name,
+        str(ROOT / name),
     ]
     with LOG.open("w") as log:
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
