@@ -102,7 +102,7 @@ def make_environment() -> None:
 
 def pip_install(name: str) -> None:
     command = [
-        PYTHON,
+        str(PYTHON),
         "-I",
         "-m",
         "pip",
