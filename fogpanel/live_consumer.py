@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
+from django.utils.html import format_html
+
 from fogpanel import live
 from fogpanel.access import AnyUser
 
@@ -32,16 +34,22 @@ class Browser(live.Subscriber):
         self._put({"type": "websocket.send", "text": html})
 
     def refuse(self, refusal: live.Refused) -> None:
-        self._put(closing(refusal))
+        for message in closing(refusal):
+            self._put(message)
 
     def _put(self, message: Message) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.outgoing.put_nowait, message)
 
 
-def closing(refusal: live.Refused) -> Message:
+def closing(refusal: live.Refused) -> list[Message]:
+    """The last two messages of a socket. Daphne keeps a close reason to itself, so the page is told first."""
+    told = format_html('<span id="live-reason" hx-swap-oob="true">{}</span>', refusal)
     reason = str(refusal).encode()[:REASON_MAX].decode(errors="ignore")
-    return {"type": "websocket.close", "code": refusal.code, "reason": reason}
+    return [
+        {"type": "websocket.send", "text": told},
+        {"type": "websocket.close", "code": refusal.code, "reason": reason},
+    ]
 
 
 def asked_topics(query: bytes) -> list[str]:
@@ -70,7 +78,7 @@ async def live_socket(scope: dict[str, Any], receive: Receive, send: Send) -> No
             raise live.Refused(4401, "Sign in to see live values.")
         browser = Browser(scope["user"], asked_topics(scope["query_string"]))
     except live.Refused as refusal:
-        await send(closing(refusal))
+        await _close(refusal, send)
         return
     live.hub.start()
     live.hub.subscribe(browser)
@@ -92,4 +100,9 @@ async def _send_all(browser: Browser, send: Send) -> None:
 
 async def _until_closed(receive: Receive, send: Send) -> None:
     while (await receive())["type"] != "websocket.disconnect":
-        await send(closing(live.Refused(4400, "This socket sends and does not take frames.")))
+        await _close(live.Refused(4400, "This socket sends and does not take frames."), send)
+
+
+async def _close(refusal: live.Refused, send: Send) -> None:
+    for message in closing(refusal):
+        await send(message)

@@ -1,4 +1,4 @@
-"""The control panel's live topics; the pages include the same fragments."""
+"""The live topics of the control panel and of the navigation; the pages include the same fragments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from fogpanel import live
-from services import cards, fleet, happenings, topology
+from services import cards, fleet, happenings, navigation, topology
 from services.catalogue import BY_SLUG
 from services.models import ServiceState
 
@@ -16,6 +16,12 @@ MOVING_S = 2.0  # the task stream flows
 
 def _fragment(name: str, **context: object) -> str:
     return render_to_string(f"services/{name}.html", {**context, "oob": True})
+
+
+@live.topic("nav", allow=live.viewer, every_s=AGEING_S)
+def render_nav(key: str) -> str:
+    context = {"counts": navigation.counts(), "dots": navigation.dots()}
+    return render_to_string("fogpanel/_navigation_live.html", context)
 
 
 @live.topic("fleet", allow=live.viewer, every_s=AGEING_S)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.template.loader import render_to_string
-
-from fogpanel import live
 from fogpanel.templatetags.fog import tone
 from nodes.models import Node
 from services.catalogue import SERVICES
@@ -14,7 +11,6 @@ from services.models import ServiceState
 from tasks.models import Task
 
 COUNTED_TO = 1001
-REFRESH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +33,3 @@ def dots() -> list[Dot]:
         for service in SERVICES
         for state in [states.get(service.slug) or "unknown"]
     ]
-
-
-@live.topic("nav", allow=live.viewer, every_s=REFRESH_S)
-def render_nav(key: str) -> str:
-    return render_to_string("fogpanel/_navigation_live.html", {"counts": counts(), "dots": dots()})

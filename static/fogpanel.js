@@ -68,14 +68,16 @@ function showUpdate() {
 }
 
 document.addEventListener("htmx:wsConnecting", () => showLive(navigator.onLine ? "reconnecting" : "offline"));
-document.addEventListener("htmx:wsOpen", () => showLive("connected"));
+document.addEventListener("htmx:wsOpen", () => {
+  showLive("connected");
+  document.getElementById("live-reason").textContent = "";
+});
 document.addEventListener("htmx:wsAfterMessage", () => { showUpdate(); tellTimes(); });
 document.addEventListener("htmx:wsClose", (event) => {
-  const { code, reason } = event.detail.event;
+  const { code } = event.detail.event;
   // 4xxx is the panel's own word: it refused, and trying again would not help.
   const refused = code >= 4000;
   showLive(refused || !navigator.onLine ? "offline" : "reconnecting");
-  if (refused && live) live.title = reason;
   // The extension tries again by itself after a broken connection, but not after an orderly goodbye.
   if (!refused && ![1006, 1011, 1012, 1013].includes(code)) {
     setTimeout(() => event.detail.socketWrapper.reconnect(), 500 + 1000 * Math.random());

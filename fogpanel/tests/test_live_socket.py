@@ -58,6 +58,10 @@ async def next_message(socket: Socket) -> Message:
     return await socket.outgoing.get()
 
 
+async def two_messages(socket: Socket) -> list[Message]:
+    return [await next_message(socket), await socket.outgoing.get()]
+
+
 def test_a_browser_gets_the_picture(hub: live.Hub) -> None:
     message = converse(User(username="ada"), b"topics=page:1,page:2", next_message)
     assert message == {"type": "websocket.send", "text": "<p>1</p>\n<p>2</p>"}
@@ -75,20 +79,22 @@ def test_a_browser_gets_the_picture(hub: live.Hub) -> None:
     ],
 )
 def test_a_refusal_says_why(hub: live.Hub, user: Any, query: bytes, code: int, says: str) -> None:
-    message = converse(user, query, next_message)
-    assert message["type"] == "websocket.close"
-    assert message["code"] == code
-    assert says in message["reason"]
-    assert len(message["reason"].encode()) <= 123
+    told, closed = converse(user, query, two_messages)
+    assert says in told["text"]
+    assert "hx-swap-oob" in told["text"]
+    assert (closed["type"], closed["code"]) == ("websocket.close", code)
+    assert says in closed["reason"]
+    assert len(closed["reason"].encode()) <= 123
 
 
 def test_a_frame_from_a_browser_is_refused(hub: live.Hub) -> None:
-    async def talk(socket: Socket) -> Message:
+    async def talk(socket: Socket) -> list[Message]:
         socket.incoming.put_nowait({"type": "websocket.receive", "text": "{"})
-        return await socket.outgoing.get()
+        return [await socket.outgoing.get(), await socket.outgoing.get()]
 
-    message = converse(User(username="ada"), b"topics=page:1", talk)
-    assert (message["type"], message["code"]) == ("websocket.close", 4400)
+    told, closed = converse(User(username="ada"), b"topics=page:1", talk)
+    assert "does not take frames" in told["text"]
+    assert (closed["type"], closed["code"]) == ("websocket.close", 4400)
 
 
 def test_who_left_gets_nothing_more(hub: live.Hub) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -161,3 +164,19 @@ class TestHealth:
         assert self.ask(client)["status"] == "degraded"
         _, sentence = cards.present_state(BY_SLUG["fog_coordinator"], row, timezone.now())
         assert "is the worker running?" in sentence
+
+
+def test_every_topic_a_page_asks_for_is_there_from_the_start() -> None:
+    """In a process that has rendered no page yet, as after a restart."""
+    program = "import django; django.setup()\nfrom fogpanel import live\nprint(*live.registry)"
+    started = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    known = set(started.stdout.split())
+    asked = {
+        name.partition(":")[0]
+        for path in (settings.BASE_DIR / "templates").rglob("*.html")
+        for block in re.findall(r"{% block topics %}(.*?){% endblock %}", path.read_text())
+        for name in re.sub(r"{[{%].*?[}%]}", "", block).split(",")
+        if name
+    }
+    assert {"nav", "fleet", "events"} <= known
+    assert asked - known == set()
