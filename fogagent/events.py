@@ -57,6 +57,13 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class JobBegan:
+    """A worker has begun with it; until then it waited for one."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     attempt: int
     piece: Piece
@@ -111,6 +118,7 @@ Event: TypeAlias = (
     | Refused
     | Imposter
     | Received
+    | JobBegan
     | Output
     | Ended
     | BlobReady

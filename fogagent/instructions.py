@@ -54,7 +54,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class StartJob:
-    """Run it; its payloads are inline or in the cache. `Output` and one `Ended` follow."""
+    """Run it; its payloads are inline or in the cache. `JobBegan`, `Output` and one `Ended` follow."""
 
     run: Run
 

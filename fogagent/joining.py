@@ -132,6 +132,11 @@ def _known_member(args: argparse.Namespace, address: PanelAddress, home: Home) -
                 f"{home.path} belongs to no panel yet: give a join key with --key or FOG_JOIN_KEY. "
                 "The panel's Add node dialog shows the whole line."
             )
+        if not (args.panel_key or address.loopback or args.insecure):
+            raise CannotStart(
+                "--panel-key: must be given for a panel on another machine, so that nobody between can "
+                "pose as it. The panel's Add node dialog shows it; --insecure trusts whoever answers first."
+            )
         return None
     if args.panel_key and args.panel_key != member.panel_key:
         raise CannotStart(
@@ -147,7 +152,7 @@ def _enrol(
     args: argparse.Namespace, address: PanelAddress, home: Home, identity: Identity, facts: Facts
 ) -> Membership:
     with Enrolment(address) as enrolment:
-        panel_key = args.panel_key or _key_on_trust(args, address, enrolment)
+        panel_key = args.panel_key or _key_on_trust(enrolment)
         member, waits = enrolment.join(
             identity=identity, join_key=args.key, panel_key=panel_key, name=args.name, facts=facts
         )
@@ -158,12 +163,7 @@ def _enrol(
     return member
 
 
-def _key_on_trust(args: argparse.Namespace, address: PanelAddress, enrolment: Enrolment) -> bytes:
-    if not (address.loopback or args.insecure):
-        raise CannotStart(
-            "--panel-key: must be given for a panel on another machine, so that nobody between can "
-            "pose as it. The panel's Add node dialog shows it; --insecure trusts whoever answers first."
-        )
+def _key_on_trust(enrolment: Enrolment) -> bytes:
     key = enrolment.panel_key()
     log.info("trusting the key that the panel shows now: %s", key.hex())
     return key

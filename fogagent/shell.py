@@ -14,7 +14,7 @@ from fogagent import fingerprint
 from fogagent.address import PanelAddress
 from fogagent.blobs import BadBlob, BlobCache
 from fogagent.connection import Connection, ConnectionFailed, NotOurPanel, TurnedAway, connect
-from fogagent.drivers.base import Job, OnOutput, Result
+from fogagent.drivers.base import Job, OnOutput, OnStart, Result
 from fogagent.events import (
     Began,
     BlobFailed,
@@ -26,6 +26,7 @@ from fogagent.events import (
     Event,
     FactsChanged,
     Imposter,
+    JobBegan,
     Moment,
     Output,
     Received,
@@ -70,7 +71,7 @@ class Workers(Protocol):
     """What the agent asks of `fogagent.drivers.pool.Pool`."""
 
     async def start(self) -> None: ...
-    async def run(self, job: Job, on_output: OnOutput) -> Result: ...
+    async def run(self, job: Job, on_output: OnOutput, on_start: OnStart) -> Result: ...
     def cancel(self, attempt: int, sentence: str) -> bool: ...
     async def driver_facts(self) -> list[DriverFact]: ...
     async def prepared(self) -> None: ...
@@ -262,7 +263,7 @@ class Agent:
 
     async def _run_job(self, run: Run) -> None:
         try:
-            result = await self._workers.run(await self._job(run), self._on_output)
+            result = await self._workers.run(await self._job(run), self._on_output, self._on_start)
         except BadBlob as error:
             result = _crashed(str(error))
         except Exception as error:
@@ -273,6 +274,9 @@ class Agent:
 
     def _on_output(self, attempt: int, piece: Piece) -> None:
         self._feed(Output(attempt, piece))
+
+    def _on_start(self, attempt: int) -> None:
+        self._feed(JobBegan(attempt))
 
     async def _job(self, run: Run) -> Job:
         return Job(

@@ -32,6 +32,7 @@ from fogagent.events import (
     Event,
     FactsChanged,
     Imposter,
+    JobBegan,
     Moment,
     Output,
     Received,
@@ -105,10 +106,10 @@ class Kept(NamedTuple):
 
 @dataclass(slots=True)
 class Work:
-    """An attempt taken on and not ended: waiting for blobs, or running."""
+    """An attempt taken on and not ended: waiting for blobs or a worker, or running."""
 
     run: Run
-    since: float
+    since: float | None = None  # the tick at which a worker began with it
     missing: set[str] = field(default_factory=set)
     announced: bool = False
     output: OutputBuffer = field(default_factory=OutputBuffer)
@@ -262,19 +263,14 @@ class AgentState:
         if complaint:
             yield from self._finish(run.attempt, Outcome.INVALID, complaint, now)
             return
-        work = self._work[run.attempt] = Work(run, since=now.tick)
+        work = self._work[run.attempt] = Work(run)
         for blob in (run.payload, run.stdin):
             if blob is not None and blob.inline is None and blob.sha256 not in work.missing:
                 work.missing.add(blob.sha256)
                 if self._downloads.want(blob, run.attempt):
                     yield Obtain(blob)
         if not work.missing:
-            yield from self._launch(work, now)
-
-    def _launch(self, work: Work, now: Moment) -> Iterator[Instruction]:
-        work.since = now.tick
-        self._report_soon(now)
-        yield StartJob(work.run)
+            yield StartJob(work.run)
 
     def _on_cancel(self, cancel: Cancel, now: Moment) -> Iterator[Instruction]:
         work = self._work.get(cancel.attempt)
@@ -330,7 +326,7 @@ class AgentState:
             work = self._work[attempt]
             work.missing.discard(event.sha256)
             if not work.missing:
-                yield from self._launch(work, now)
+                yield StartJob(work.run)
 
     def _on_blob_wanted(self, event: BlobWanted, now: Moment) -> Iterator[Instruction]:
         fetch = self._downloads.missing_from(event.sha256, event.index, now.tick)
@@ -350,14 +346,21 @@ class AgentState:
 
     # --- Jobs and their reports --------------------------------------------------------------------
 
+    def _on_job_began(self, event: JobBegan, now: Moment) -> Iterator[Instruction]:
+        work = self._work.get(event.attempt)
+        if work is not None:
+            work.since = now.tick
+            self._report_soon(now)
+        yield from ()
+
     def _on_output(self, event: Output, now: Moment) -> Iterator[Instruction]:
         work = self._work.get(event.attempt)
-        if work is None:
+        if work is None or work.since is None:
             return
         work.output.add(event.piece)
         self._report_soon(now)
         if work.output.size >= REPORT_BYTES:
-            yield from self._report_progress(event.attempt, work, now)
+            yield from self._report_progress(event.attempt, work, work.since, now)
 
     def _report_soon(self, now: Moment) -> None:
         if self._report_at is None:
@@ -377,18 +380,17 @@ class AgentState:
             yield from self._unstall(download, now)
 
     def _report_due(self, attempt: int, work: Work, now: Moment) -> Iterator[Instruction]:
-        if work.missing:
+        if work.since is None:
             return
-        if now.tick - work.since >= REPORT_EVERY_S or work.announced:
-            yield from self._report_progress(attempt, work, now)
+        if work.announced or now.tick - work.since >= REPORT_EVERY_S:
+            yield from self._report_progress(attempt, work, work.since, now)
         else:  # so short so far that its Finished may well say it all
             self._report_soon(now)
 
-    def _report_progress(self, attempt: int, work: Work, now: Moment) -> Iterator[Instruction]:
+    def _report_progress(self, attempt: int, work: Work, since: float, now: Moment) -> Iterator[Instruction]:
         if not work.announced:
             work.announced = True
-            started_at = now.at - (now.tick - work.since)
-            yield Keep(Started(seq=self._next(attempt), attempt=attempt, at=started_at))
+            yield Keep(Started(seq=self._next(attempt), attempt=attempt, at=now.at - (now.tick - since)))
         for pieces in work.output.take():
             yield Keep(Log(seq=self._next(attempt), attempt=attempt, pieces=pieces))
 
@@ -476,6 +478,7 @@ _EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] 
     Refused: AgentState._on_refused,
     Imposter: AgentState._on_imposter,
     Received: AgentState._on_frame,
+    JobBegan: AgentState._on_job_began,
     Output: AgentState._on_output,
     Ended: AgentState._on_ended,
     BlobReady: AgentState._on_blob_ready,

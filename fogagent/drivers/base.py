@@ -92,3 +92,10 @@ def ending_of_exit(code: int, *, cpu_s: float = 0.0, memory_peak_mb: int = 0, fu
 
 OnOutput = Callable[[int, Piece], None]
 """Called on the event loop with the attempt and the next piece of its output, in order."""
+
+OnStart = Callable[[int], None]
+"""Called on the event loop with the attempt, once, when a worker begins with it."""
+
+
+def ignore_start(attempt: int) -> None:
+    """For those who do not care when a job begins."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from fogagent.drivers import container, wire
-from fogagent.drivers.base import Job, OnOutput, Permissions, Result
+from fogagent.drivers.base import Job, OnOutput, OnStart, Permissions, Result, ignore_start
 from fogagent.drivers.catalogue import driver_facts
 from fogagent.drivers.child import Child
 from fogagent.drivers.engine import private_directory
@@ -80,11 +80,11 @@ class Pool:
         self._preparation.start()
         self._tend()
 
-    async def run(self, job: Job, on_output: OnOutput) -> Result:
+    async def run(self, job: Job, on_output: OnOutput, on_start: OnStart = ignore_start) -> Result:
         """Run ``job`` to its end, whatever that is. Cancelling the call stops the job."""
         if job.attempt in self._tickets:
             raise ValueError(f"Attempt {job.attempt} runs already.")
-        ticket = Ticket(job, on_output, asyncio.get_running_loop().create_future())
+        ticket = Ticket(job, on_output, on_start, asyncio.get_running_loop().create_future())
         if not self._open:
             return never_ran(Outcome.UNAVAILABLE, "The agent is stopping.")
         self._tickets[job.attempt] = ticket
@@ -147,6 +147,7 @@ class Pool:
         child.since = loop.time()
         self._running[child] = ticket
         child.give(ticket.job)
+        ticket.on_start(ticket.job.attempt)
 
     def _expire(self, ticket: Ticket) -> None:
         sentence = f"The program was stopped at its time limit of {ticket.job.timeout_s:g} s."

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from fogagent.drivers import wire
-from fogagent.drivers.base import Job, OnOutput, Result
+from fogagent.drivers.base import Job, OnOutput, OnStart, Result
 from fogagent.drivers.child import Child
 from fogagent.messages import Outcome, Stream, Usage
 
@@ -19,6 +19,7 @@ class Ticket:
 
     job: Job
     on_output: OnOutput
+    on_start: OnStart
     done: asyncio.Future[Result]
     child: Child | None = None
     started_at: float = 0.0

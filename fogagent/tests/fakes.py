@@ -12,7 +12,7 @@ from typing import TypeVar
 import websockets
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from fogagent.drivers.base import Job, OnOutput, Result
+from fogagent.drivers.base import Job, OnOutput, OnStart, Result
 from fogagent.identity import AGENT_HELLO, PANEL_WELCOME, Identity, transcript, verify
 from fogagent.messages import (
     Ack,
@@ -162,8 +162,9 @@ class FakeWorkers:
     async def start(self) -> None:
         pass
 
-    async def run(self, job: Job, on_output: OnOutput) -> Result:
+    async def run(self, job: Job, on_output: OnOutput, on_start: OnStart) -> Result:
         self.started.append(job)
+        on_start(job.attempt)
         if not self.held:
             if job.stdin:
                 on_output(job.attempt, Piece(stream=Stream.STDOUT, offset=0, data=job.stdin))

@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from fogagent.address import PanelAddress
+from fogagent.drivers.base import Result
 from fogagent.home import Home
 from fogagent.identity import Identity
 from fogagent.instructions import ExitCode
@@ -226,7 +227,7 @@ async def test_a_payload_with_a_wrong_hash_is_not_run(tmp_path: Path) -> None:
 
 async def test_a_driver_that_raises_ends_the_attempt(tmp_path: Path) -> None:
     class Broken(FakeWorkers):
-        async def run(self, job: object, on_output: object) -> object:  # type: ignore[override]
+        async def run(self, *given: object) -> Result:
             raise RuntimeError("no such thing")
 
     async with FakePanel() as panel, running(panel, tmp_path, Broken()):

@@ -25,6 +25,7 @@ from fogagent.events import (
     Event,
     FactsChanged,
     Imposter,
+    JobBegan,
     Moment,
     Output,
     Received,
@@ -113,6 +114,14 @@ def connected(kept: Iterable[Kept] = (), first_seq: int = 1) -> Driven:
     agent = Driven(kept, first_seq)
     agent(Began())
     agent(Connected(WELCOME))
+    return agent
+
+
+def running(*attempts: int) -> Driven:
+    agent = connected()
+    for attempt in attempts:
+        agent.hears(run(attempt))
+        agent(JobBegan(attempt))
     return agent
 
 
@@ -316,8 +325,8 @@ def test_a_payload_that_cannot_be_right_is_refused(agent: Driven, blob: Blob, wo
 # --- Reports ---------------------------------------------------------------------------------------
 
 
-def test_a_short_job_is_one_report(agent: Driven) -> None:
-    agent.hears(run(5))
+def test_a_short_job_is_one_report() -> None:
+    agent = running(5)
     agent(printed(5, 0, b"hel"))
     agent(printed(5, 3, b"lo"))
     agent(printed(5, 0, b"oh", Stream.STDERR))
@@ -330,16 +339,25 @@ def test_a_short_job_is_one_report(agent: Driven) -> None:
     assert (report.started_at, report.at) == (1.0, 2.0)
 
 
-def test_a_long_job_is_announced_once_with_the_time_it_began(agent: Driven) -> None:
+def test_a_job_that_waits_for_a_worker_is_not_announced(agent: Driven) -> None:
     agent.hears(run(5))
+    assert reports(agent.after(60)) == []
+    agent(JobBegan(5))
+    assert reports(agent.after(0.05)) == []
+    (started,) = reports(agent.after(0.2))
+    assert started == Started(seq=1, attempt=5, at=EPOCH + 160.0)
+
+
+def test_a_long_job_is_announced_once_with_the_time_it_began() -> None:
+    agent = running(5)
     (started,) = reports(agent.after(1.0))
     assert started == Started(seq=1, attempt=5, at=EPOCH + 100.0)
     agent(printed(5, 0, b"x"))
     assert [type(report) for report in reports(agent.after(1.0))] == [Log]
 
 
-def test_output_is_gathered_for_a_moment(agent: Driven) -> None:
-    agent.hears(run(5))
+def test_output_is_gathered_for_a_moment() -> None:
+    agent = running(5)
     agent.after(1.0)
     agent(printed(5, 0, b"one "))
     wake_at = agent.state.wake_at()
@@ -351,8 +369,8 @@ def test_output_is_gathered_for_a_moment(agent: Driven) -> None:
     assert [piece.data for piece in log.pieces] == [b"one two"]
 
 
-def test_much_output_does_not_wait_and_fits_its_frames(agent: Driven) -> None:
-    agent.hears(run(5))
+def test_much_output_does_not_wait_and_fits_its_frames() -> None:
+    agent = running(5)
     data = bytes(LOG_PIECE_BYTES)
     kept: list[Report] = []
     for index in range(32):
@@ -367,8 +385,8 @@ def test_much_output_does_not_wait_and_fits_its_frames(agent: Driven) -> None:
         assert [piece.offset for piece in mine] == [n * LOG_PIECE_BYTES for n in range(16)]
 
 
-def test_lines_of_both_streams_in_turn_stay_within_a_report(agent: Driven) -> None:
-    agent.hears(run(5))
+def test_lines_of_both_streams_in_turn_stay_within_a_report() -> None:
+    agent = running(5)
     for index in range(300):
         agent(printed(5, index // 2, b"x", (Stream.STDOUT, Stream.STDERR)[index % 2]))
     kept = reports(agent(Ended(5, result())))
@@ -377,8 +395,8 @@ def test_lines_of_both_streams_in_turn_stay_within_a_report(agent: Driven) -> No
     assert max(pieces) <= 64
 
 
-def test_a_very_long_sentence_is_cut_to_what_the_panel_takes(agent: Driven) -> None:
-    agent.hears(run(5))
+def test_a_very_long_sentence_is_cut_to_what_the_panel_takes() -> None:
+    agent = running(5)
     assert len(finished(agent(Ended(5, result(Outcome.CRASHED, sentence="x" * 5000)))).sentence) == 2000
 
 
@@ -387,8 +405,8 @@ def test_output_and_end_of_unknown_attempts_are_ignored(agent: Driven) -> None:
     assert agent(Ended(99, result())) == []
 
 
-def test_only_known_acknowledgements_are_forgotten(agent: Driven) -> None:
-    agent.hears(run(5))
+def test_only_known_acknowledgements_are_forgotten() -> None:
+    agent = running(5)
     seq = finished(agent(Ended(5, result()))).seq
     assert agent.hears(Ack(seqs=[seq, 4711])) == [Forget([seq])]
     assert agent.hears(Ack(seqs=[seq])) == []
@@ -400,8 +418,8 @@ def test_numbers_go_on_where_the_spool_says() -> None:
     assert finished(agent(Ended(5, result()))).seq == 500
 
 
-def test_work_goes_on_and_is_kept_while_disconnected(agent: Driven) -> None:
-    agent.hears(run(5))
+def test_work_goes_on_and_is_kept_while_disconnected() -> None:
+    agent = running(5)
     assert kinds(agent(Disconnected("gone"))) == [ConnectAfter]
     assert finished(agent(Ended(5, result()))).attempt == 5
 
@@ -566,6 +584,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.do(Began())
 
     def do(self, event: Event) -> None:
+        began: list[int] = []
         for one in self.agent(event):
             match one:
                 case Keep(report):
@@ -582,6 +601,7 @@ class AnyOrder(RuleBasedStateMachine):
                 case StartJob(order):
                     self.begun[order.attempt] += 1
                     self.running.add(order.attempt)
+                    began.append(order.attempt)
                 case Forget(seqs):
                     for seq in seqs:
                         del self.spool[seq]
@@ -591,6 +611,8 @@ class AnyOrder(RuleBasedStateMachine):
                     self.obtaining = True
                 case _:
                     pass
+        for attempt in began:
+            self.do(JobBegan(attempt))
 
     @rule(attempt=ATTEMPTS, large=st.booleans())
     def order(self, attempt: int, large: bool) -> None:
