@@ -8,7 +8,7 @@ import time
 from fogagent.connection import Connection
 from fogagent.instructions import Report
 from fogagent.messages import COALESCE_S, Finished, FromAgent, encode_message, split_frames
-from fogagent.spool import Spool, Stored
+from fogagent.spool import Entry, Spool, Stored
 
 PAGE_BYTES = 256 * 1024
 
@@ -24,6 +24,8 @@ class Outgoing:
         self._spool = spool
         self._messages: list[bytes] = []
         self._reports: list[bytes] = []
+        self._unspooled: list[Entry] = []
+        self._spooled_at = 0.0
         self._unstored = 0  # reports on their way to the disk
         self._batches_stored = 0
         self._replay_from: int | None = None  # the last report that went; None: all that is stored went
@@ -50,8 +52,20 @@ class Outgoing:
 
     def keep(self, report: Report) -> None:
         """Put the report on disk, then send it."""
-        self._unstored += 1
-        self._spool.keep(report.seq, report.attempt, isinstance(report, Finished), encode_message(report))
+        final = isinstance(report, Finished)
+        self._unspooled.append(Entry(report.seq, report.attempt, final, encode_message(report)))
+        if len(self._unspooled) == 1:
+            # As with frames: at once after a silence, else together with what comes within 5 ms.
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._spooled_at + COALESCE_S), self.spool)
+
+    def spool(self) -> None:
+        """Hand what was gathered over to the writer."""
+        if self._unspooled:
+            self._spooled_at = asyncio.get_running_loop().time()
+            self._unstored += len(self._unspooled)
+            self._spool.keep(self._unspooled)
+            self._unspooled = []
 
     def stored(self, reports: list[Stored]) -> None:
         """Reports that are safe on disk now, later than all before."""
@@ -73,7 +87,7 @@ class Outgoing:
 
     def _note_quiet(self) -> None:
         waiting = self._messages or self._reports or self._replay_from is not None or self._sending
-        if self._unstored or (self._connected and waiting):
+        if self._unspooled or self._unstored or (self._connected and waiting):
             self._quiet.clear()
         else:
             self._quiet.set()

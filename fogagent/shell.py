@@ -370,6 +370,7 @@ class Agent:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._outgoing.spool()
         if not await asyncio.to_thread(self._spool.close, FLUSH_S):
             log.warning("The last results could not be stored.")
 

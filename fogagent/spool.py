@@ -34,18 +34,24 @@ class Stored(NamedTuple):
     body: bytes
 
 
-class _Insert(NamedTuple):
+class Entry(NamedTuple):
+    """A report to be stored. ``final``: it is its attempt's Finished."""
+
     seq: int
     attempt: int
     final: bool
     body: bytes
 
 
-class _Delete(NamedTuple):
+class _Inserts(NamedTuple):
+    entries: Sequence[Entry]
+
+
+class _Deletes(NamedTuple):
     seqs: Sequence[int]
 
 
-_Work = _Insert | _Delete | None  # None: finish what is queued, then end
+_Work = _Inserts | _Deletes | None  # None: finish what is queued, then end
 
 
 class Spool:
@@ -93,11 +99,12 @@ class Spool:
         rows.close()
         return batch
 
-    def keep(self, seq: int, attempt: int, final: bool, body: bytes) -> None:
-        self._queue.put(_Insert(seq, attempt, final, body))
+    def keep(self, entries: Sequence[Entry]) -> None:
+        """Store these, in order of ``seq``. Each call costs a change of threads: better few than many."""
+        self._queue.put(_Inserts(entries))
 
     def forget(self, seqs: Sequence[int]) -> None:
-        self._queue.put(_Delete(seqs))
+        self._queue.put(_Deletes(seqs))
 
     def close(self, timeout_s: float) -> bool:
         """Write what is queued and close. False if the disk would not take it in time."""
@@ -120,9 +127,9 @@ class Spool:
                     break
         connection.close()
 
-    def _gather(self) -> tuple[list[_Insert | _Delete], bool]:
+    def _gather(self) -> tuple[list[_Inserts | _Deletes], bool]:
         """Wait for one piece of work, then take all there is."""
-        batch: list[_Insert | _Delete] = []
+        batch: list[_Inserts | _Deletes] = []
         work = self._queue.get()
         while work is not None:
             batch.append(work)
@@ -132,9 +139,9 @@ class Spool:
                 return batch, False
         return batch, True
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Insert | _Delete]) -> bool:
-        inserts = [work for work in batch if isinstance(work, _Insert)]
-        deletes = [(seq,) for work in batch if isinstance(work, _Delete) for seq in work.seqs]
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Inserts | _Deletes]) -> bool:
+        inserts = [entry for work in batch if isinstance(work, _Inserts) for entry in work.entries]
+        deletes = [(seq,) for work in batch if isinstance(work, _Deletes) for seq in work.seqs]
         try:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -145,7 +152,7 @@ class Spool:
             self._on_trouble(f"Results cannot be stored in {self._path}: {error}. They wait in memory.")
             return False
         if inserts:
-            self._on_stored([Stored(work.seq, work.body) for work in inserts])
+            self._on_stored([Stored(entry.seq, entry.body) for entry in inserts])
         return True
 
 

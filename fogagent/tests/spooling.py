@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fogagent.spool import Spool, Stored
+from fogagent.spool import Entry, Spool, Stored
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
 
     spool.start(on_stored=say, on_trouble=sys.exit)
     for number in range(1_000_000):
-        spool.keep(spool.first_seq + number, attempt=number + 1, final=True, body=b"x" * 100)
+        spool.keep([Entry(spool.first_seq + number, attempt=number + 1, final=True, body=b"x" * 100)])
 
 
 if __name__ == "__main__":

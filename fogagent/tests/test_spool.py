@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fogagent import spool as spool_module
-from fogagent.spool import SEQS_PER_LIFE, Spool, Stored
+from fogagent.spool import SEQS_PER_LIFE, Entry, Spool, Stored
 from fogagent.state import Kept
 
 
@@ -28,7 +28,7 @@ class Opened:
 
     def keep(self, number: int, *, attempt: int = 1, final: bool = False, body: bytes = b"x") -> int:
         seq = self.first_seq + number
-        self.spool.keep(seq, attempt, final, body)
+        self.spool.keep([Entry(seq, attempt, final, body)])
         return seq
 
     def wait_for(self, count: int) -> list[Stored]:
