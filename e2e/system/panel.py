@@ -70,6 +70,7 @@ class Panel:
         self._folder = folder
         self._env = supervisor_env(FOGPANEL_ADMIN_PASSWORD=self.password, **env)
         self._process: subprocess.Popen[bytes] | None = None
+        self._client: httpx.Client | None = None
         self._others: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -89,7 +90,8 @@ class Panel:
     # --- The panel's processes -------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start it and wait until it answers and all agents are in."""
+        """Start it and wait until it answers and all agents are in; the port is another each time."""
+        self._forget_client()
         arguments = ["up", "--port", "0", "--data", str(self.data.path), "--agents", str(len(self.agents))]
         self._process = self._spawn(supervisor_command(*arguments), self._env)
         until("the panel is up", self._is_up)
@@ -98,6 +100,7 @@ class Panel:
     def stop(self) -> int:
         """Ask it to stop and return its exit code."""
         assert self._process is not None
+        self._forget_client()
         for pid in self.pids().values():  # a frozen process cannot end in order
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
@@ -178,7 +181,7 @@ class Panel:
         assert self._process is not None
         assert self._process.poll() is None, self.tail()
         found = read_running(self.data)
-        return found is not None and found.ready
+        return found is not None and found.pid == self._process.pid and found.ready
 
     # --- Its API ---------------------------------------------------------------------------------
 
@@ -189,10 +192,12 @@ class Panel:
         answer = client.post("/tokens", json=body)
         assert answer.status_code == 201, answer.text
         client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
-        self._client = client
         return client
 
-    _client: httpx.Client | None = None
+    def _forget_client(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def get(self, path: str) -> Any:
         """GET, again while the panel is away."""
@@ -203,7 +208,7 @@ class Panel:
         return self._ask("POST", path, body).json()
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
-        client = self._client or self.client()
+        client = self._client = self._client or self.client()
         headers = {"Idempotency-Key": secrets.token_hex(16)} if method == "POST" else {}
 
         def attempt() -> httpx.Response | None:

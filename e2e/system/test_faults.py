@@ -72,7 +72,6 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_goes_on(own_pa
     own_panel.kill_supervisor()
     until("every process is gone", lambda: all(is_gone(pid) for pid in [*pids, *below]), within_s=10)
     own_panel.start()
-    own_panel.client()
     assert own_panel.output(task) == "441\n"
 
 
