@@ -110,9 +110,11 @@ class Spool:
         """Write what is queued and close. False if the disk would not take it in time."""
         self._queue.put(None)
         self._writer.join(timeout_s)
+        written = not self._writer.is_alive()
         self._closing.set()
+        self._writer.join(timeout_s)
         self._reader.close()
-        return not self._writer.is_alive()
+        return written
 
     # --- The writer's thread -----------------------------------------------------------------------
 
