@@ -90,12 +90,16 @@ class Panel:
     # --- The panel's processes -------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start it and wait until it answers and all agents are in; the port is another each time."""
+        """Start it and wait until it answers and all agents can work; the port is another each time."""
+        self.launch()
+        until("the panel is up", self._is_up)
+        until("the agents are in", lambda: all(map(self._runs_python, self.agents)))
+
+    def launch(self) -> None:
+        """Start it and return at once."""
         self._forget_client()
         arguments = ["up", "--port", "0", "--data", str(self.data.path), "--agents", str(len(self.agents))]
         self._process = self._spawn(supervisor_command(*arguments), self._env)
-        until("the panel is up", self._is_up)
-        until("the agents are in", lambda: all(map(self._runs_python, self.agents)))
 
     def stop(self) -> int:
         """Ask it to stop and return its exit code."""

@@ -9,7 +9,6 @@ from typing import Any
 from e2e.system.panel import Panel, until
 from e2e.system.samples import echo, square
 
-ENDED = {"succeeded", "failed", "cancelled", "expired"}
 PYTHON_EVERY = 10
 
 
@@ -19,6 +18,7 @@ class Stream:
 
     panel: Panel
     number: int
+    first: int = 0
     acknowledged: dict[int, str] = field(default_factory=dict)  # task id → the output it must have
     error: BaseException | None = None
 
@@ -28,7 +28,7 @@ class Stream:
 
     def _run(self) -> None:
         try:
-            for number in range(self.number):
+            for number in range(self.first, self.first + self.number):
                 spec, output = piece_of_work(number)
                 self.acknowledged[self.panel.submit(**spec, max_attempts=10)] = output
         except BaseException as error:
@@ -39,23 +39,31 @@ class Stream:
         until(
             f"{number} tasks are acknowledged",
             lambda: len(self.acknowledged) >= number or self.error,
-            within_s=300,
+            within_s=600,
         )
         assert self.error is None, self.error
 
-    def check(self) -> None:
-        """Every acknowledged task ended exactly once, with its right output; and there are no others."""
-        self.wait_for(self.number)
-        until("all tasks have ended", lambda: not unfinished(self.panel), within_s=300, every_s=0.5)
-        wrong = {}
-        for task_id, output in self.acknowledged.items():
-            task = self.panel.task(task_id)
-            accepted = [attempt for attempt in task["attempts"] if attempt["accepted"]]
-            said = self.panel.output(task_id) if task["state"] == "succeeded" else task["reason"]
-            if task["state"] != "succeeded" or len(accepted) != 1 or said.strip() != output:
-                wrong[task_id] = (task["state"], len(accepted), said)
-        assert not wrong
-        assert every_task(self.panel) == set(self.acknowledged)
+
+def check_streams(panel: Panel, streams: list[Stream]) -> None:
+    """Every acknowledged task ended exactly once, with its right output; and there are no others."""
+    for stream in streams:
+        stream.wait_for(stream.number)
+    until("all tasks have ended", lambda: not unfinished(panel), within_s=600, every_s=0.5)
+    expected = {task: output for stream in streams for task, output in stream.acknowledged.items()}
+    wrong = {
+        task: found for task, output in expected.items() if (found := how_it_went(panel, task)) != (1, output)
+    }
+    assert not wrong
+    assert every_task(panel) == set(expected)
+
+
+def how_it_went(panel: Panel, task_id: int) -> tuple[int, str]:
+    """How many of its attempts were accepted, and what it printed, or why it did not."""
+    task = panel.task(task_id)
+    accepted = sum(attempt["accepted"] for attempt in task["attempts"])
+    if task["state"] != "succeeded":
+        return accepted, f"{task['state']}: {task['reason']}"
+    return accepted, panel.output(task_id).strip()
 
 
 def piece_of_work(number: int) -> tuple[dict[str, Any], str]:

@@ -15,7 +15,7 @@ import pytest
 
 from e2e.system.panel import TIMEOUT_S, Panel, is_gone, supervisor_command, supervisor_env, until
 from e2e.system.samples import count_slowly, counted, square
-from e2e.system.stream import Stream
+from e2e.system.stream import Stream, check_streams
 
 TASKS = 500
 
@@ -37,7 +37,7 @@ def test_every_part_is_killed_under_a_stream_of_tasks(own_panel: Panel) -> None:
     for turn, victim in enumerate(victims, start=1):
         stream.wait_for(turn * TASKS // (len(victims) + 1))
         own_panel.kill(victim)
-    stream.check()
+    check_streams(own_panel, [stream])
     assert own_panel.log.read_text().count("starting it again in") >= len(victims)
 
 

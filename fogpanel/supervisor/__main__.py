@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add_up(commands.add_parser("up", help="start the panel and its local agents"))
     test = commands.add_parser("test", help="run the tests")
     test.add_argument("part", nargs="?", choices=testing.PARTS, help="everything but the soak if left out")
-    test.add_argument("--scale", type=float, default=1.0, help="how long a soak, 1 being the whole of it")
+    test.add_argument("--scale", type=scale, default=1.0, help="how much of the soak (default 1, the whole)")
     return top
 
 
@@ -75,6 +75,16 @@ def count(text: str) -> int:
     if not text.isdigit() or int(text) > 100:
         raise argparse.ArgumentTypeError(f"must be between 0 and 100, was {text}.")
     return int(text)
+
+
+def scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 10:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 10, was {text}.")
+    return value
 
 
 def manage(arguments: list[str]) -> None:
