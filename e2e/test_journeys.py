@@ -258,3 +258,32 @@ def test_the_screenshot_of_the_readme(visit: Visit, panel: Panel) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=target)
     assert target.stat().st_size > 20_000
+
+
+def test_a_task_moves_when_its_node_dies(visit: Visit, panel: Panel) -> None:
+    agent = panel.join("doomed", "--region", "far-away")
+    page = visit("/tasks/new", "submitter")
+    page.get_by_label("Region").fill("far-away")
+    page.get_by_test_id("task-strategy").select_option("proximity_based")
+    hand_in(page, PRINTS_FOR_A_WHILE, "moving")
+    expect(page.locator("#task-head")).to_contain_text("on doomed", timeout=LIVE_S)
+    expect(page.get_by_test_id("task-logs")).to_contain_text("line 2", timeout=LIVE_S)
+    agent.kill()
+    expect(page.get_by_role("list", name="Steps")).to_contain_text("Ran on doomed, lost", timeout=LIVE_S)
+    expect(page.get_by_test_id("task-logs")).to_contain_text("attempt 2 on", timeout=LIVE_S)
+    expect(page.get_by_test_id("task-status")).to_have_text("Succeeded", timeout=LIVE_S)
+    expect(page.get_by_test_id("task-decision")).to_contain_text("doomed")
+    node = visit(f"/nodes/{panel.nodes()['doomed']['id']}", "operator")
+    expect(node.locator("#node-status")).to_contain_text("Offline")
+    node.get_by_role("button", name="Remove").click()
+    node.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(node.get_by_text("doomed is removed")).to_be_visible()
+
+
+def test_a_nodes_page_follows_its_beats(visit: Visit, panel: Panel) -> None:
+    page = visit(f"/nodes/{panel.nodes()['compute-eu-west']['id']}", "viewer")
+    connected(page)
+    course = page.locator("#load-course")
+    before = course.get_attribute("data-course") or ""
+    expect(course).not_to_have_attribute("data-course", before, timeout=LIVE_S)
+    expect(page.locator("#load-chart canvas")).to_be_visible()

@@ -8,7 +8,7 @@ from typing import TypedDict
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from fogpanel.keyset import Page, find_page
+from fogpanel.keyset import Page, count_capped, find_page
 from nodes.models import Node
 from nodes.status import with_status
 
@@ -55,6 +55,13 @@ def page(query: Query, now: datetime) -> Page[Node]:
     return find_page(
         [matching(query, now)], "name", after=query.get("after") or None, before=query.get("before") or None
     )
+
+
+def count(query: Query, found: Page[Node], now: datetime) -> str:
+    """How many nodes match, as text; one page that holds them all needs no second look."""
+    if found.before is None and found.after is None:
+        return f"{len(found.rows):,}"
+    return count_capped(matching(query, now))
 
 
 def waiting_for_approval() -> QuerySet[Node]:

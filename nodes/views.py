@@ -18,7 +18,6 @@ from django_htmx.middleware import HtmxDetails
 
 from coordinator.values import Availability
 from fogpanel.access import Role, allows, requires
-from fogpanel.keyset import count_capped
 from fogpanel.live_rows import topic_of
 from nodes import directory, joining, operations, presenting
 from nodes.forms import FilterForm, JoinKeyForm
@@ -45,7 +44,7 @@ def node_list(request: PageRequest) -> HttpResponse:
         "nodes": presenting.views_of(page.rows, now),
         "topic": topic_of("nodes", page.rows),
         "links": _neighbour_links(request, page.before, page.after),
-        "count": count_capped(directory.matching(query, now)),
+        "count": directory.count(query, page, now),
         "filtered": any(query.get(name) for name in ("q", "status", "type", "region")),
         "waiting": directory.waiting_for_approval() if allows(request.user, Role.OPERATOR) else [],
         "may_operate": allows(request.user, Role.OPERATOR),

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 
 from conftest import MakeNode
@@ -98,6 +99,19 @@ def test_an_empty_fleet_says_what_to_do(client: Client, viewer: User, operator: 
     html = page(client, operator, "/nodes")
     assert 'data-testid="empty-state"' in html
     assert 'data-testid="add-node-button"' in html
+
+
+def test_a_list_asks_the_database_little_however_long_it_is(
+    client: Client,
+    viewer: User,
+    make_node: MakeNode,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for _ in range(PAGE_SIZE + 1):
+        make_node()
+    client.force_login(viewer)
+    with django_assert_max_num_queries(15):
+        client.get("/nodes", {"status": "idle", "q": "node"})
 
 
 # --- Letting machines in ---------------------------------------------------------------------------------

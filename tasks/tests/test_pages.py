@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from conftest import MakeNode
 from coordinator.values import RoutingStrategy
@@ -147,6 +148,24 @@ def test_only_the_list_is_sent_for_a_swap(client: Client, viewer: User, task: Ta
     html = client.get("/tasks", headers=headers).content.decode()
     assert "<html" not in html
     assert f"topics=nav,tasks:{task.id}" in html
+
+
+@pytest.mark.parametrize("query", [{}, {"tab": "failed"}, {"q": "render", "mine": "on"}])
+def test_a_list_asks_the_database_little_however_long_it_is(
+    client: Client,
+    submitter: User,
+    make_node: MakeNode,
+    query: dict[str, str],
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for number in range(20):
+        node = make_node()
+        Task.objects.create(
+            name=f"render {number}", owner=submitter, driver="wasm", state="failed", node=node
+        )
+    client.force_login(submitter)
+    with django_assert_max_num_queries(15):
+        client.get("/tasks", query)
 
 
 # --- The form ----------------------------------------------------------------------------------------
