@@ -54,6 +54,7 @@ class Topic:
     allow: Allow
     render: Growth
     every_s: float | None  # rendered anew this often while somebody looks, changed or not
+    pause_s: float  # and not more often than this, however much changes
     watched: Watched | None  # called with the key when somebody comes to look, and while they do
 
 
@@ -61,12 +62,23 @@ registry: dict[str, Topic] = {}
 
 
 def topic(
-    name: str, *, allow: Allow, every_s: float | None = None, watched: Watched | None = None
+    name: str,
+    *,
+    allow: Allow,
+    every_s: float | None = None,
+    pause_s: float = 0.0,
+    watched: Watched | None = None,
 ) -> Callable[[Picture], Picture]:
-    """Register ``render(key) -> html`` as what subscribers of ``name`` see."""
+    """Register ``render(key) -> html`` as what subscribers of ``name`` see.
+
+    ``pause_s`` is for pictures of the whole fleet, which cost more the larger it is.
+    """
 
     def register(render: Picture) -> Picture:
-        registry[name] = Topic(name, allow, lambda key, after: (render(key), 0), every_s, watched)
+        def grow(key: str, after: int) -> tuple[str, int]:
+            return render(key), 0
+
+        registry[name] = Topic(name, allow, grow, every_s, pause_s, watched)
         return render
 
     return register
@@ -76,7 +88,7 @@ def stream(name: str, *, allow: Allow) -> Callable[[Growth], Growth]:
     """Register ``render(key, after) -> (html, position)`` for something that only grows."""
 
     def register(render: Growth) -> Growth:
-        registry[name] = Topic(name, allow, render, None, None)
+        registry[name] = Topic(name, allow, render, None, 0.0, None)
         return render
 
     return register
@@ -124,8 +136,15 @@ class Watch:
     topic: Topic
     key: str
     seen: dict[Subscriber, int | None] = field(default_factory=dict)
+    stale: bool = False
     rendered_at: float = float("-inf")
     told_at: float = float("-inf")
+
+    @property
+    def due_at(self) -> float | None:
+        """When all who watch are to see it anew if nothing more changes; None: not before something does."""
+        wait_s = self.topic.pause_s if self.stale else self.topic.every_s
+        return None if wait_s is None else self.rendered_at + wait_s
 
 
 class Hub:
@@ -179,9 +198,8 @@ class Hub:
         frames: dict[Subscriber, list[str]] = {}
         for name, watch in self._watches.items():
             self._tell_watched(watch, now)
-            for subscriber, html in self._render(
-                watch, now, dirty=name in dirty or watch.topic.name in dirty
-            ):
+            watch.stale = watch.stale or name in dirty or watch.topic.name in dirty
+            for subscriber, html in self._render(watch, now):
                 frames.setdefault(subscriber, []).append(html)
         for subscriber, parts in frames.items():
             subscriber.deliver("\n".join(parts))
@@ -189,9 +207,7 @@ class Hub:
     def next_due(self) -> float | None:
         """When the next tick is needed though nothing changes; None while nobody looks."""
         moments = [watch.told_at + WATCHED_EVERY_S for watch in self._watches.values() if watch.topic.watched]
-        moments += [
-            watch.rendered_at + watch.topic.every_s for watch in self._watches.values() if watch.topic.every_s
-        ]
+        moments += [watch.due_at for watch in self._watches.values() if watch.due_at is not None]
         return min(moments, default=None)
 
     def _admit(self, subscriber: Subscriber) -> None:
@@ -227,12 +243,11 @@ class Hub:
         except Exception:
             log.exception("A live topic could not say that it is watched", topic=watch.topic.name)
 
-    def _render(self, watch: Watch, now: float, *, dirty: bool) -> list[tuple[Subscriber, str]]:
+    def _render(self, watch: Watch, now: float) -> list[tuple[Subscriber, str]]:
         """(subscriber, html) for those who have not seen the present picture."""
-        due = watch.topic.every_s is not None and now >= watch.rendered_at + watch.topic.every_s
-        for_all = dirty or due
+        for_all = watch.due_at is not None and now >= watch.due_at
         if for_all:
-            watch.rendered_at = now
+            watch.rendered_at, watch.stale = now, False
         pieces: dict[int, tuple[str, int]] = {}
         shown = []
         for subscriber, position in watch.seen.items():

@@ -79,20 +79,25 @@ def _task_line(task: Task) -> Line:
 def stream(now: datetime) -> list[Lane]:
     """Who worked when in the last minute, by name; at most the `LANES` nodes that worked last."""
     since = now - timedelta(seconds=STREAM_S)
-    with_node = user_tasks().filter(node__isnull=False, started_at__isnull=False).select_related("node")
-    finished = with_node.filter(finished_at__gte=since).order_by("-finished_at")[:BLOCKS_MAX]
-    running = with_node.filter(state=TaskState.RUNNING).order_by("-id")[:BLOCKS_MAX]
-    lanes: dict[int, Lane] = {}
-    for task in [*running, *finished]:
-        if task.node and (task.node.id in lanes or len(lanes) < LANES):
-            lane = lanes.setdefault(task.node.id, Lane(task.node.name, []))
-            lane.blocks.append(_block(task, since, now))
+    placed = user_tasks().filter(node__isnull=False, started_at__isnull=False)
+    finished = placed.filter(finished_at__gte=since).order_by("-finished_at")
+    running = placed.filter(state=TaskState.RUNNING).order_by("-id")
+    columns = ("node__name", "name", "state", "started_at", "finished_at")
+    lanes: dict[str, Lane] = {}
+    for tasks in (running, finished):
+        for node, name, state, started_at, finished_at in tasks.values_list(*columns)[:BLOCKS_MAX]:
+            if node in lanes or len(lanes) < LANES:
+                lanes.setdefault(node, Lane(node, [])).blocks.append(
+                    _block(name, state, started_at, finished_at, since, now)
+                )
     return sorted(lanes.values(), key=lambda lane: lane.name)
 
 
-def _block(task: Task, since: datetime, now: datetime) -> Block:
-    start = max(since, task.started_at or now)
-    end = max(start, task.finished_at or now)
+def _block(
+    name: str, state: str, started_at: datetime, finished_at: datetime | None, since: datetime, now: datetime
+) -> Block:
+    start = max(since, started_at)
+    end = max(start, finished_at or now)
     x = (start - since).total_seconds()
     width = max(NARROWEST_S, (end - start).total_seconds())
-    return Block(task.state, round(x, 2), round(width, 2), f"{task.name}: {task.state}")
+    return Block(state, round(x, 2), round(width, 2), f"{name}: {state}")

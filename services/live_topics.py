@@ -12,6 +12,7 @@ from services.models import ServiceState
 
 AGEING_S = 5.0  # statuses change by silence alone
 MOVING_S = 2.0  # the task stream flows
+PAUSE_S = 1.0  # between pictures of the whole fleet, however fast it changes
 
 
 def _fragment(name: str, **context: object) -> str:
@@ -24,7 +25,7 @@ def render_nav(key: str) -> str:
     return render_to_string("fogpanel/_navigation_live.html", context)
 
 
-@live.topic("fleet", allow=live.viewer, every_s=AGEING_S)
+@live.topic("fleet", allow=live.viewer, every_s=AGEING_S, pause_s=PAUSE_S)
 def render_fleet(key: str) -> str:
     return _fragment("_fleet", fleet=fleet.summary(timezone.now()))
 
@@ -42,7 +43,7 @@ def render_service(key: str) -> str:
     return _fragment("_service", card=card)
 
 
-@live.topic("topology", allow=live.viewer, every_s=AGEING_S)
+@live.topic("topology", allow=live.viewer, every_s=AGEING_S, pause_s=PAUSE_S)
 def render_topology(key: str) -> str:
     return _fragment("_topology", map=topology.topology(timezone.now()))
 

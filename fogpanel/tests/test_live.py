@@ -125,6 +125,23 @@ def test_some_topics_are_rendered_again_though_nothing_changed(renders: list[str
     assert len(browser.frames) == 2
 
 
+def test_an_expensive_picture_is_not_made_more_often_than_it_may(renders: list[str]) -> None:
+    @live.topic("map", allow=everyone, pause_s=2)
+    def render(key: str) -> str:
+        renders.append("map")
+        return "<i></i>"
+
+    hub = hub_with(Looking("map"))
+    hub.mark_dirty(["map"])
+    hub.tick(1.0)
+    hub.mark_dirty(["map"])
+    hub.tick(1.5)
+    assert (renders, hub.next_due()) == (["map", "map"], 3.0)
+    hub.tick(3.0)
+    hub.tick(9.0)
+    assert (renders, hub.next_due()) == (["map"] * 3, None)
+
+
 def test_nothing_is_due_once_all_have_left(renders: list[str]) -> None:
     browser = Looking("clock")
     hub = hub_with(browser)

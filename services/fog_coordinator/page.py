@@ -52,4 +52,4 @@ def _fared(canary: Canary | None) -> tuple[str, str, str]:
         return "succeeded", "Came back right", ""
     if not canary.over:
         return "running", "On its way", ""
-    return "failed", "Failed", f"It {canary.trouble}."
+    return "failed", "Failed", canary.trouble

@@ -60,9 +60,9 @@ def _verdict(measured: Measured) -> tuple[State, str]:
         return State.DEGRADED, "No node has joined yet. Add one on the page Nodes."
     wrong = [canary for canary in measured.canaries if not canary.right]
     if wrong and len(wrong) == len(measured.canaries):
-        return State.DOWN, f"No canary came back; {_told(wrong[0])}."
+        return State.DOWN, f"No canary came back. {_told(wrong[0])}."
     if wrong:
-        return State.DEGRADED, f"{len(wrong)} of {len(measured.canaries)} canaries failed; {_told(wrong[0])}."
+        return State.DEGRADED, f"{len(wrong)} of {len(measured.canaries)} canaries failed. {_told(wrong[0])}."
     for sweep in measured.sweeps:
         if sweep.error:
             return State.DEGRADED, f"The job {sweep.name} failed: {sweep.error}"[:300]
@@ -73,7 +73,7 @@ def _verdict(measured: Measured) -> tuple[State, str]:
 
 
 def _told(canary: Canary) -> str:
-    return f"{canary.strategy.replace('_', ' ')}: it {canary.trouble}"[:240]
+    return f"{canary.strategy.replace('_', ' ').capitalize()}: {canary.trouble}"[:240]
 
 
 def _figures(measured: Measured) -> tuple[Figure, ...]:

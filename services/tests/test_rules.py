@@ -51,7 +51,7 @@ def test_without_nodes_it_says_what_to_do() -> None:
 def test_one_lost_canary_names_its_strategy_and_reason() -> None:
     found = judge(replace(WELL, canaries=[LOST, *WELL.canaries[1:]]))
     assert found.state == State.DEGRADED
-    assert found.sentence == "1 of 5 canaries failed; round robin: it found no node (5 × memory)."
+    assert found.sentence == "1 of 5 canaries failed. Round robin: found no node (5 × memory)."
 
 
 def test_no_canary_back_means_down() -> None:
