@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fogagent.state import Kept
+from fogagent.attempts import Kept
 
 SEQS_PER_LIFE = 2**32
 """Each start takes a fresh stretch of numbers, reserved on disk before the first is used."""

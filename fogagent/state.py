@@ -13,11 +13,10 @@ The rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from hashlib import sha256
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
+from fogagent.attempts import Kept, Memory, Work, complaint
 from fogagent.backoff import CAP_S, Backoff
 from fogagent.downloads import MAX_STALLS, Download, Downloads
 from fogagent.drivers.base import Result
@@ -59,11 +58,8 @@ from fogagent.instructions import (
     StartJob,
 )
 from fogagent.messages import (
-    MAX_MODULE_BYTES,
-    MAX_STDIN_BYTES,
     Ack,
     Acknowledge,
-    Blob,
     Cancel,
     Challenge,
     Chunk,
@@ -80,15 +76,14 @@ from fogagent.messages import (
     Watch,
     Welcome,
 )
-from fogagent.output import REPORT_BYTES, OutputBuffer
+from fogagent.output import REPORT_BYTES
+from fogagent.rhythm import Rhythm
 
 REPORT_EVERY_S = 0.15
 """How long output is gathered, and how long a job must run to be worth a `Started`."""
 REFUSED_RETRY_S = 30.0
 """Between knocks on the door of a panel that wants us to wait."""
 MAX_HOLDING = 10_000
-REMEMBERED_ATTEMPTS = 100_000
-"""Ended attempts kept in mind, so that a late repetition of their orders is not carried out."""
 MAX_SENTENCE = 2000
 
 INTERRUPTED = "The agent was restarted while this attempt was running."
@@ -96,46 +91,11 @@ CANCELLED_BEFORE = "Cancelled before this node had started it."
 CANCELLED_HERE = "Cancelled."
 
 
-class Kept(NamedTuple):
-    """A report found in the spool when the agent starts."""
-
-    seq: int
-    attempt: int
-    final: bool  # it is the attempt's Finished
-
-
-@dataclass(slots=True)
-class Work:
-    """An attempt taken on and not ended: waiting for blobs or a worker, or running."""
-
-    run: Run
-    since: float | None = None  # the tick at which a worker began with it
-    missing: set[str] = field(default_factory=set)
-    announced: bool = False
-    output: OutputBuffer = field(default_factory=OutputBuffer)
-
-
-class Memory:
-    """The last attempts that ended, oldest forgotten first."""
-
-    def __init__(self, attempts: Iterable[int] = ()) -> None:
-        self._attempts = dict.fromkeys(attempts)
-
-    def __contains__(self, attempt: int) -> bool:
-        return attempt in self._attempts
-
-    def add(self, attempt: int) -> None:
-        self._attempts[attempt] = None
-        if len(self._attempts) > REMEMBERED_ATTEMPTS:
-            del self._attempts[next(iter(self._attempts))]
-
-
 class AgentState:
     """One agent. `handle` takes what happened and says what to do; `wake_at` when to tick next."""
 
     def __init__(self, *, facts: Facts, first_seq: int, kept: Iterable[Kept], rng: Random) -> None:
         self.connected = False
-        self.name = ""
         self._facts = facts
         self._seq = first_seq
         kept = list(kept)
@@ -150,10 +110,7 @@ class AgentState:
         self._connected_at = 0.0
         self._stopping = False
         self._waits_for_approval = False
-        self._heartbeat_s = 30.0
-        self._beat_at: float | None = None
-        self._watch_every_s = 0.0
-        self._watch_until = 0.0
+        self._rhythm = Rhythm(rng)
         self._report_at: float | None = None
 
     def handle(self, event: Event, now: Moment) -> list[Instruction]:
@@ -163,7 +120,7 @@ class AgentState:
     def wake_at(self) -> float | None:
         """The ``tick`` at which a `Ticked` is due; None while there is nothing to wait for."""
         stalls = self._downloads.wake_at() if self.connected and self._downloads else None
-        beat = self._beat_at if self.connected else None
+        beat = self._rhythm.next_at if self.connected else None
         return min((at for at in (beat, self._report_at, stalls) if at is not None), default=None)
 
     # --- The connection ----------------------------------------------------------------------------
@@ -177,8 +134,6 @@ class AgentState:
         welcome = event.welcome
         self.connected, self._connected_at = True, now.tick
         self._waits_for_approval = False
-        self.name = welcome.name
-        self._watch_until = 0.0
         yield Say(f"connected as {welcome.name} (node {welcome.node})")
         yield from self._keep_beat(welcome.heartbeat_s, welcome.timeout_s)
         yield Send(self._facts)
@@ -187,16 +142,15 @@ class AgentState:
         for fetch in self._downloads.reconnected(now.tick):
             yield Send(fetch)
         yield Beat(len(self._work))
-        # Agents that all came back at once, after the panel was away, must not beat in step.
-        self._beat_at = now.tick + self._heartbeat_s * self._rng.uniform(0.5, 1.0)
+        self._rhythm.connected(now.tick)
 
     def _held(self) -> list[int]:
-        # Beyond the limit the oldest reports win: work not named is given to another node, which
-        # costs time but loses nothing, since both results cannot be accepted.
+        # Running work comes first. What is beyond the limit is given to another node, which costs
+        # time but loses nothing: only one of two results is accepted.
         return list(dict.fromkeys([*self._work, *self._unacked.values()]))[:MAX_HOLDING]
 
     def _keep_beat(self, heartbeat_s: float, timeout_s: float) -> Iterator[Instruction]:
-        self._heartbeat_s = max(heartbeat_s, 0.1)
+        self._rhythm.keep(heartbeat_s)
         # A panel that gives nodes up sooner must be called back sooner once it is there again.
         self._backoff.cap_s = min(CAP_S, max(timeout_s / 3, 1.0))
         yield KeepAlive(max(timeout_s, 0.3))
@@ -259,9 +213,8 @@ class AgentState:
     def _on_run(self, run: Run, now: Moment) -> Iterator[Instruction]:
         if run.attempt in self._work or run.attempt in self._ended or self._stopping:
             return
-        complaint = _complaint(run)
-        if complaint:
-            yield from self._finish(run.attempt, Outcome.INVALID, complaint, now)
+        if wrong := complaint(run):
+            yield from self._finish(run.attempt, Outcome.INVALID, wrong, now)
             return
         work = self._work[run.attempt] = Work(run)
         for blob in (run.payload, run.stdin):
@@ -285,20 +238,11 @@ class AgentState:
 
     def _on_configure(self, configure: Configure, now: Moment) -> Iterator[Instruction]:
         yield from self._keep_beat(configure.heartbeat_s, configure.timeout_s)
-        self._beat_sooner(now)
+        self._rhythm.quicken(now.tick)
 
     def _on_watch(self, watch: Watch, now: Moment) -> Iterator[Instruction]:
-        self._watch_every_s = max(watch.every_s, 0.1)
-        self._watch_until = now.tick + watch.for_s
-        self._beat_sooner(now)
+        self._rhythm.watch(watch.every_s, watch.for_s, now.tick)
         yield from ()
-
-    def _beat_sooner(self, now: Moment) -> None:
-        self._beat_at = min(now.tick + self._interval(now), self._beat_at or now.tick)
-
-    def _interval(self, now: Moment) -> float:
-        watched = now.tick < self._watch_until
-        return min(self._watch_every_s, self._heartbeat_s) if watched else self._heartbeat_s
 
     def _on_ack(self, ack: Ack, now: Moment) -> Iterator[Instruction]:
         known = [seq for seq in ack.seqs if self._unacked.pop(seq, None) is not None]
@@ -373,8 +317,7 @@ class AgentState:
                 yield from self._report_due(attempt, work, now)
         if not self.connected:
             return
-        if self._beat_at is not None and now.tick >= self._beat_at:
-            self._beat_at = now.tick + self._interval(now)
+        if self._rhythm.is_due(now.tick):
             yield Beat(len(self._work))
         for download in self._downloads.stalled(now.tick):
             yield from self._unstall(download, now)
@@ -449,26 +392,6 @@ class AgentState:
         self._facts = event.facts
         if self.connected:
             yield Send(event.facts)
-
-
-def _complaint(run: Run) -> str:
-    """Why the order cannot be right, or nothing."""
-    for what, blob, most in (
-        ("payload", run.payload, MAX_MODULE_BYTES),
-        ("stdin", run.stdin, MAX_STDIN_BYTES),
-    ):
-        if blob is None:
-            continue
-        if blob.size > most:
-            return f"{what}: must have at most {most} bytes, has {blob.size}."
-        if blob.inline is not None and not _fits(blob, blob.inline):
-            return f"{what}: its content does not fit its hash {blob.sha256[:12]}…"
-    return ""
-
-
-def _fits(blob: Blob, content: bytes) -> bool:
-    # A wrong hash would poison the cache of compiled modules, which is keyed by it.
-    return len(content) == blob.size and sha256(content).hexdigest() == blob.sha256
 
 
 _EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] = {

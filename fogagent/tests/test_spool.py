@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fogagent import spool as spool_module
+from fogagent.attempts import Kept
 from fogagent.spool import SEQS_PER_LIFE, Entry, Spool, Stored
-from fogagent.state import Kept
 
 
 class Opened:

@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fogagent import downloads, state
+from fogagent import attempts, downloads
+from fogagent.attempts import Kept
 from fogagent.drivers.base import Result
 from fogagent.events import (
     Began,
@@ -79,7 +80,7 @@ from fogagent.messages import (
     Welcome,
     encode_frame,
 )
-from fogagent.state import AgentState, Kept
+from fogagent.state import AgentState
 
 FACTS = Facts(hostname="h", platform="p", version="1", cpu_millis=1000, memory_mb=512, disk_mb=1000)
 WELCOME = Welcome(signature=bytes(64), node=7, name="edge-1", epoch=1, heartbeat_s=30, timeout_s=90)
@@ -298,7 +299,7 @@ def test_a_cancel_that_comes_too_late_is_only_acknowledged(agent: Driven) -> Non
 
 
 def test_ended_attempts_are_forgotten_after_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "REMEMBERED_ATTEMPTS", 2)
+    monkeypatch.setattr(attempts, "REMEMBERED_ATTEMPTS", 2)
     agent = connected()
     for attempt in (1, 2, 3):
         agent.hears(run(attempt))
