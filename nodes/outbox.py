@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 from django.db import DatabaseError, close_old_connections
+from django.utils import timezone
 
 from fogagent.messages import Message, encode_message
 from fogpanel.wakes import Key, on_wake, wake
@@ -117,31 +118,34 @@ class Sender(threading.Thread):
                 raise
 
     def _read_and_post(self, node_ids: set[int], now: float) -> None:
-        pending = (
-            Order.objects.filter(node_id__in=node_ids, acked_at=None, withdrawn_at=None)
-            .order_by("id")
-            .values_list("id", "node_id", "body")
-        )
-        self._forget_old(node_ids, now)
-        by_node: dict[int, list[bytes]] = defaultdict(list)
-        last = 0
-        while True:
-            batch = list(pending.filter(id__gt=last)[:READ_MOST])
+        """Post what is pending for these nodes and was not sent on their connection lately."""
+        sent_before = {node_id: self._sent.pop(node_id, {}) for node_id in node_ids}
+        again: list[int] = []
+        for batch in _pending(node_ids):
+            by_node: dict[int, list[bytes]] = defaultdict(list)
             for order_id, node_id, body in batch:
-                if order_id not in self._sent[node_id]:
-                    self._sent[node_id][order_id] = now
-                    by_node[node_id].append(with_number(order_id, bytes(body)))
-            if len(batch) < READ_MOST:
-                break
-            last = batch[-1][0]
-        for node_id, encoded in by_node.items():
-            if (socket := sockets.get(node_id)) is not None:
-                socket.post(encoded)
+                sent = sent_before[node_id].get(order_id)
+                if sent is None or now - sent >= RESEND_S:
+                    by_node[node_id].append(with_number(order_id, body))
+                    if sent is not None:
+                        again.append(order_id)
+                    sent = now
+                self._sent[node_id][order_id] = sent
+            for node_id, encoded in by_node.items():
+                if (socket := sockets.get(node_id)) is not None:
+                    socket.post(encoded)
+        if again:
+            # Acknowledgements come within milliseconds; what was sent and waits is worth a write.
+            Order.objects.filter(id__in=again, acked_at=None).update(sent_at=timezone.now())
 
-    def _forget_old(self, node_ids: set[int], now: float) -> None:
-        for node_id in node_ids:
-            recent = {order: at for order, at in self._sent[node_id].items() if now - at < RESEND_S}
-            self._sent[node_id] = recent
+
+def _pending(node_ids: set[int]) -> Iterator[list[tuple[int, int, bytes]]]:
+    """(order, node, body) of what is neither acknowledged nor withdrawn, oldest first, in batches."""
+    orders = Order.objects.filter(node_id__in=node_ids, acked_at=None, withdrawn_at=None).order_by("id")
+    last = 0
+    while batch := list(orders.filter(id__gt=last).values_list("id", "node_id", "body")[:READ_MOST]):
+        yield [(order_id, node_id, bytes(body)) for order_id, node_id, body in batch]
+        last = batch[-1][0]
 
 
 sender = Sender()

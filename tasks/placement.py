@@ -193,7 +193,7 @@ class Placer(threading.Thread):
         self._reasons[key] = (now, reasons)
         with transaction.atomic():
             Task.objects.filter(id__in=waiting, state=TaskState.QUEUED).exclude(wait_reasons=reasons).update(
-                wait_reasons=reasons
+                wait_reasons=reasons, changed_at=now
             )
             if before != reasons:
                 store_decisions([decision], {}, now)
