@@ -218,6 +218,9 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATETIME_FORMAT = "j M Y, H:i:s"
+SHORT_DATETIME_FORMAT = "Y-m-d H:i"
+DATE_FORMAT = "j M Y"
 
 LOGGING_CONFIG = None  # fogpanel.logs sets structlog up, for Django, Celery and Daphne alike
 SILENCED_SYSTEM_CHECKS: list[str] = []
