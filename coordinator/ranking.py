@@ -85,9 +85,10 @@ class HeapRanking:
         if released is None or restated is None:
             return self._rebuild()
         self._released, self._restated = table.released.end, table.restated.end
+        heap, keys, codes = self._heap, self._keys, shape.codes
         for row in released + restated:
-            if shape.codes[row] == ELIGIBLE:
-                heappush(self._heap, self._keys[row])
+            if codes[row] == ELIGIBLE:
+                heappush(heap, keys[row])
         return None
 
     def _rebuild(self) -> None:

@@ -97,22 +97,23 @@ class Shape:
         # The room filters once more, row by row; a test compares them with the table of filters.
         codes = self.codes
         cpu, memory, disk, gpus = self._table.room
-        asked = self.asked
+        cpu_millis, memory_mb, disk_mb, gpu_count = self.asked[:4]
         for row in changed:
             before = codes[row]
-            if before == ELIGIBLE or FIRST_ROOM_CODE <= before < ABSENT:
-                if cpu[row] < asked.cpu_millis:
-                    code = CPU
-                elif memory[row] < asked.memory_mb:
-                    code = MEMORY
-                elif disk[row] < asked.disk_mb:
-                    code = DISK
-                elif gpus[row] < asked.gpus:
-                    code = GPU
-                else:
-                    code = ELIGIBLE
-                if code != before:
-                    self._set(row, code)
+            if before != ELIGIBLE and (before < FIRST_ROOM_CODE or before == ABSENT):
+                continue
+            if cpu[row] < cpu_millis:
+                code = CPU
+            elif memory[row] < memory_mb:
+                code = MEMORY
+            elif disk[row] < disk_mb:
+                code = DISK
+            elif gpus[row] < gpu_count:
+                code = GPU
+            else:
+                code = ELIGIBLE
+            if code != before:
+                self._set(row, code)
 
     def _set(self, row: int, code: int) -> None:
         self._counts[self.codes[row]] -= 1

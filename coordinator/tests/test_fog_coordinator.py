@@ -384,6 +384,25 @@ async def test_a_node_that_goes_while_a_commit_is_awaited_blocks_nobody(clock: C
     assert (await fog.get_node(1) or a_node(1)).free == BIG - WHOLE_NODE
 
 
+async def test_a_commit_that_comes_back_late_does_not_touch_the_new_attempt(clock: Clock) -> None:
+    ledger = Ledger(losing=["job"])
+    fog = FogCoordinator(clock=clock, commit=ledger)
+    await fog.register_node(a_node(1))
+    ledger.open.clear()
+    routing = asyncio.create_task(fog.route_task(a_task("job", needs=WHOLE_NODE)))
+    await settle()
+    moving = asyncio.create_task(fog.unregister_node(1))
+    joining = asyncio.create_task(fog.register_node(a_node(2)))
+    await settle()
+    assert ledger.rounds == 2  # on node 1, then on node 2
+    ledger.open.set()
+    await asyncio.gather(routing, moving, joining)
+    place = await fog.find_task("job")
+    assert place is not None and place.node_id == 2
+    assert (await fog.get_node(2) or a_node(2)).free == BIG - WHOLE_NODE
+    assert ledger.rounds == 2
+
+
 async def test_everything_at_once_ends_and_promises_nothing_twice(fog: FogCoordinator, clock: Clock) -> None:
     for number in range(4):
         await fog.register_node(a_node(number))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from coordinator.explain import others
 from coordinator.fleet import Fleet
@@ -26,7 +26,16 @@ class Routing(RuleBasedStateMachine):
         self.rng = random.Random(0)
         self.running: list[tuple[NodeId, Resources]] = []
 
-    @rule(some=st.lists(nodes(), min_size=1, max_size=8, unique_by=lambda node: node.node_id))
+    @initialize(kinds=st.lists(tasks(), min_size=3, max_size=6))
+    def work_comes_in_kinds(self, kinds: list[Task]) -> None:
+        """The same requirements come again and again, so what is kept for them is used."""
+        self.kinds = kinds
+
+    @initialize(some=st.lists(nodes(), min_size=6, max_size=12, unique_by=lambda node: node.node_id))
+    def a_fleet_is_there(self, some: list[FogNode]) -> None:
+        self.nodes_are_stated(some)
+
+    @rule(some=st.lists(nodes(), min_size=1, max_size=4, unique_by=lambda node: node.node_id))
     def nodes_are_stated(self, some: list[FogNode]) -> None:
         self.fleet.upsert(some)
         self.reference.upsert(some)
@@ -47,8 +56,9 @@ class Routing(RuleBasedStateMachine):
         self.fleet.release(node_id, needs)
         self.reference.release(node_id, needs)
 
-    @rule(some=st.lists(tasks(), min_size=1, max_size=6), fully=st.booleans())
-    def tasks_are_planned(self, some: list[Task], fully: bool) -> None:
+    @rule(numbers=st.lists(st.integers(0, 5), min_size=1, max_size=12), fully=st.booleans())
+    def tasks_are_planned(self, numbers: list[int], fully: bool) -> None:
+        some = [self.kinds[number % len(self.kinds)] for number in numbers]
         made = plan(self.fleet, some, self.now, self.rng, explain=FULLY if fully else BY_COUNTS)
         for task, decision in zip(some, made.decisions, strict=True):
             chosen, rejected = self.reference.place(task, self.now)
@@ -58,8 +68,9 @@ class Routing(RuleBasedStateMachine):
             if chosen is not None:
                 self.running.append((chosen, task.needs))
 
-    @rule(task=tasks())
-    def a_preview_agrees_with_what_others_would_choose(self, task: Task) -> None:
+    @rule(number=st.integers(0, 5))
+    def a_preview_agrees_with_what_others_would_choose(self, number: int) -> None:
+        task = self.kinds[number % len(self.kinds)]
         before = self.fleet.version
         seen = preview(self.fleet, task, self.now, self.rng)
         assert self.fleet.version - before <= len(self.fleet)  # silence may have begun; nothing else
@@ -82,7 +93,7 @@ TestRouting.settings = settings(max_examples=40, stateful_step_count=25, deadlin
 @settings(max_examples=40, deadline=None)
 @given(
     some=st.lists(nodes(), max_size=8, unique_by=lambda node: node.node_id),
-    work=st.lists(tasks(), max_size=60),
+    work=st.lists(tasks(), max_size=60, unique_by=lambda task: task.task_id),
 )
 def test_no_node_is_ever_oversubscribed(some: list[FogNode], work: list[Task]) -> None:
     fleet = Fleet()
