@@ -175,6 +175,8 @@ def duration(seconds: float | None) -> str:
     """Seconds as a person writes them: 0.3 ms, 12 ms, 8.4 s, 3 min 5 s, 2 h 10 min."""
     if seconds is None:
         return "—"
+    if seconds == 0:
+        return "0 s"
     if seconds < 0.01:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 1:
@@ -183,8 +185,8 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60} min {whole % 60} s".removesuffix(" 0 s")
+    return f"{whole // 3600} h {whole % 3600 // 60} min".removesuffix(" 0 min")
 
 
 @register.filter
