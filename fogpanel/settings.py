@@ -183,7 +183,6 @@ HEARTBEAT_TIMEOUT_S = env.number("FOGPANEL_TIMEOUT_S", 90, least=0.5, most=86_40
 HEARTBEATS_PER_S_MAX = env.number("FOGPANEL_HEARTBEATS_PER_S_MAX", 300, least=1, most=100_000)
 SWEEP_S = env.number("FOGPANEL_SWEEP_S", 5, least=0.2, most=600)
 PROBE_S = env.number("FOGPANEL_PROBE_S", 30, least=1, most=3600)
-MAX_ATTEMPTS = int(env.number("FOGPANEL_MAX_ATTEMPTS", 3, least=1, most=20))
 
 # Message type → handler of a list of (node, message); see docs/design.md, "Seams". Order is the order
 # in which the handlers of one batch run.
@@ -218,9 +217,6 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-DATETIME_FORMAT = "j M Y, H:i:s"
-SHORT_DATETIME_FORMAT = "Y-m-d H:i"
-DATE_FORMAT = "j M Y"
 
 LOGGING_CONFIG = None  # fogpanel.logs sets structlog up, for Django, Celery and Daphne alike
 SILENCED_SYSTEM_CHECKS: list[str] = []

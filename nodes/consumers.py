@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
+from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import close_old_connections
 from django.utils import timezone
@@ -51,6 +52,9 @@ async def _in_database(function: Any, *args: Any) -> Any:
 class AgentConsumer(AsyncWebsocketConsumer):
     """One connection of one agent. `post` and `refuse` may be called from any thread."""
 
+    # Without a layer of its own a connection needs no broker, and lives on while the broker is away.
+    channel_layer_alias = None  # type: ignore[assignment]
+
     node_id = 0
     epoch = 0
 
@@ -64,6 +68,11 @@ class AgentConsumer(AsyncWebsocketConsumer):
         self._impatience = self._loop.call_later(
             HELLO_TIMEOUT_S, self.refuse, "no-hello", f"No hello came within {HELLO_TIMEOUT_S:g} s."
         )
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """As in Channels, which would also look for database connections to close, in another thread and
+        for every frame; this socket uses none."""
+        await getattr(self, get_handler_name(message))(message)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
