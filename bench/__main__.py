@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import routing
+from bench import routing, start, tasks
 from bench.report import Report
 
 BENCHES: Mapping[str, Callable[[], Report]] = {
     "routing": routing.measure,
+    "start": start.measure,
+    "tasks": tasks.measure,
 }
 
 

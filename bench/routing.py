@@ -11,25 +11,19 @@ the machine should not show.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import subprocess
-import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from celery import Celery
 
+from bench.local_broker import broker_url
 from bench.report import Better, Report, Row
 from coordinator.fleet import Fleet
 from coordinator.planning import plan
 from coordinator.values import Decision, FogNode, Resources, RoutingStrategy, Task
-from fogpanel.supervisor import broker
 from fogpanel.supervisor.problems import CannotStart
 
 FLEET_SIZES = (10, 1_000, 10_000, 100_000)
@@ -180,7 +174,7 @@ def _shape(rng: random.Random, shapes: list[Task]) -> Task:
 def _celery() -> tuple[str, float | None]:
     """Celery's name and the tasks a second that it publishes, or why there is no figure."""
     try:
-        with _broker_url() as url:
+        with broker_url() as url:
             return "Celery apply_async to a local broker, tasks/s of core time", _published_per_second(url)
     except CannotStart as problem:
         return f"none ({problem})", None
@@ -205,20 +199,3 @@ def _published_per_second(url: str) -> float:
 
 def _same(number: int) -> int:
     return number
-
-
-@contextmanager
-def _broker_url() -> Iterator[str]:
-    """REDIS_URL where it is set, else a broker of our own for as long as the block lasts."""
-    if url := os.environ.get("REDIS_URL"):
-        yield url
-        return
-    with tempfile.TemporaryDirectory(prefix="fogpanel-bench-") as folder:
-        embedded = broker.prepare(Path(folder))
-        server = subprocess.Popen(embedded.program.argv, stdout=subprocess.DEVNULL)
-        try:
-            asyncio.run(embedded.wait())
-            yield embedded.url
-        finally:
-            server.terminate()
-            server.wait()
