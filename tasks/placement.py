@@ -88,9 +88,10 @@ class Placer(threading.Thread):
 
     def ask(self, question: Callable[[Fleet, random.Random], Answer]) -> Answer:
         """Have ``question(fleet, rng)`` answered by the placer's thread, with the fleet up to date."""
-        if not self.is_alive():
-            self._view.refresh(timezone.now())
-            return question(self._view.fleet, self._rng)
+        if not self.is_alive():  # in a process without the panel's threads
+            view = FleetView(self._rng.getrandbits(32))
+            view.refresh(timezone.now())
+            return question(view.fleet, self._rng)
         future: Future[Answer] = Future()
 
         def answer() -> None:
