@@ -20,6 +20,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("launcher") / "fog panel"
     (root / "fogpanel" / "supervisor").mkdir(parents=True)
     (root / "fogagent").mkdir()
+    (root / "fogagent" / "__init__.py").touch()
     (root / "fogagent" / "__main__.py").write_text(TELL)
     (root / "requirements.txt").write_text("# nothing\n")
     shutil.copy2(ROOT / "fog", root)
