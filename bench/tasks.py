@@ -99,7 +99,7 @@ def _through_panel(panel: Panel, name: str, number: int, *, clients: int) -> flo
 
 
 def _submit(panel: Panel, name: str, share: range, ids: dict[int, str]) -> None:
-    with panel.client() as client:
+    with closing(panel.client()) as client:
         for number in share:
             argument = f"{name} {number}"
             spec = {**SMALL, "name": name, "module": echo_module(), "args": [argument]}
