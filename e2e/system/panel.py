@@ -22,6 +22,7 @@ from fogpanel.supervisor.lifeline import bound_to
 from fogpanel.supervisor.places import ROOT, DataFolder
 from fogpanel.supervisor.preparation import share_compiled
 from fogpanel.supervisor.running import Running, read_running
+from fogpanel.supervisor.up import ELSEWHERE
 
 HEARTBEAT_S = 0.5
 TIMEOUT_S = 2.0
@@ -56,7 +57,8 @@ def supervisor_command(*arguments: str) -> list[str]:
 
 
 def supervisor_env(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **SHORT_TIMES, **more}
+    kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    return {**kept, "PYTHONPATH": str(ROOT), **SHORT_TIMES, **more}
 
 
 class Panel:

@@ -28,7 +28,7 @@ class Program:
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
-    stop_s: float = 2.0
+    stop_s: float = 1.5
     final_codes: frozenset[int] = frozenset()
 
 

@@ -18,7 +18,7 @@ def web_server(listener: int) -> Program:
         *("--websocket_timeout", "-1", "--application-close-timeout", "2"),
         "fogpanel.asgi:application",
     ]
-    return Program(name=WEB, argv=tuple(argv), stop_s=1.5, pass_fds=(listener,))
+    return Program(name=WEB, argv=tuple(argv), stop_s=2.3, pass_fds=(listener,))
 
 
 def worker() -> Program:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -40,8 +41,14 @@ async def run_until_cancelled(panel: Panel) -> None:
         await panel.stop()
 
 
+ELSEWHERE = ("DATABASE_URL", "REDIS_URL", "FOGPANEL_URL", "FOGPANEL_DATA")
+"""Settings that would lead a check to what is in use."""
+
+
 async def check(agents: int, as_json: bool) -> int:
     """Start a panel on a free port and a temporary folder, try it and stop it. Raises CannotStart."""
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)
     with tempfile.TemporaryDirectory(prefix="fogpanel-check-") as folder:
         wishes = Wishes(port=0, data=Path(folder), agents=agents)
         panel = Panel(wishes, Console().say)
