@@ -94,7 +94,12 @@ async def run(what: str, module: str, *arguments: str, env: Mapping[str, str] | 
     """Run a Python module to its end and return what it printed. Raises CannotStart if it fails."""
     argv = (sys.executable, "-P", "-m", module, *arguments)
     process = await spawn(Program(name=module, argv=argv, env=env or {}), asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
     text = output.decode(errors="replace").strip()
     if process.returncode:
         raise CannotStart(f"This step failed: {what}.\n{text}")
