@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
         case ["bench", *rest]:
             os.chdir(ROOT)
             os.execv(sys.executable, [sys.executable, "-m", "bench", *rest])
-    wishes = parser().parse_args(arguments)
+    wishes = parse(arguments)
     try:
         return run(wishes)
     except CannotStart as problem:
@@ -42,6 +42,15 @@ def run(wishes: argparse.Namespace) -> int:
     return asyncio.run(
         up.up(Wishes(host=wishes.host, port=wishes.port, data=data.expanduser(), agents=wishes.agents))
     )
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options given; wrong ones end the program with a sentence, as argparse does."""
+    commands = parser()
+    wishes = commands.parse_args(arguments)
+    if wishes.command == "up" and wishes.json and not wishes.check:
+        commands.error("--json is for the report of --check; give both.")
+    return wishes
 
 
 def parser() -> argparse.ArgumentParser:

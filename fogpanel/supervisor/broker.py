@@ -1,7 +1,7 @@
 """The embedded broker: a Valkey server of our own, or nothing where REDIS_URL names another.
 
-It listens on a loopback port behind a generated password. What it holds is messages, never truth, so
-its log is synced each second at most and a damaged one may be thrown away.
+It listens on a loopback port behind a generated password. What it holds is messages, never truth: a
+killed broker reads its log when it is started again, a new start of the panel begins with an empty one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fogpanel.supervisor.waiting import until
 
 PATIENCE_S = 20.0
 BROKER = "broker"
+AOF_FOLDER = "aof"
 LOG_NAME = "broker.log"
 
 
@@ -64,6 +65,7 @@ def prepare(folder: Path) -> Broker:
     """
     server = find_server()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.rmtree(folder / AOF_FOLDER, ignore_errors=True)  # messages to processes that are gone
     password, port = secrets.token_urlsafe(32), free_port()
     configuration = folder / "broker.conf"
     write_private(configuration, config_text(folder, port, password))
@@ -96,6 +98,7 @@ def config_text(folder: Path, port: int, password: str) -> str:
         "daemonize": "no",
         "save": '""',
         "appendonly": "yes",
+        "appenddirname": AOF_FOLDER,
         "appendfsync": "everysec",
         # In a file: at its start it warns of kernel settings that matter to a store, not to a broker.
         "logfile": f'"{folder / LOG_NAME}"',

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fogpanel.supervisor import testing
-from fogpanel.supervisor.__main__ import parser
+from fogpanel.supervisor.__main__ import parse
 from fogpanel.supervisor.check import Report, Tried
 from fogpanel.supervisor.places import ROOT
 
@@ -20,7 +20,7 @@ WELL = Report(
 
 
 def test_the_defaults_of_up() -> None:
-    wishes = parser().parse_args(["up"])
+    wishes = parse(["up"])
     assert (wishes.host, wishes.port, wishes.data, wishes.agents) == ("127.0.0.1", 8000, None, 5)
 
 
@@ -30,6 +30,7 @@ def test_the_defaults_of_up() -> None:
         (["up", "--port", "70000"], "must be between 0 and 65535, was 70000"),
         (["up", "--port", "http"], "must be between 0 and 65535, was http"),
         (["up", "--agents", "-1"], "must be between 0 and 100, was -1"),
+        (["up", "--json"], "--json is for the report of --check"),
         (["test", "everything"], "invalid choice: 'everything'"),
         (["test", "soak", "--scale", "0"], "must be above 0 and at most 10, was 0"),
         (["test", "soak", "--scale", "much"], "must be above 0 and at most 10, was much"),
@@ -39,7 +40,7 @@ def test_wrong_options_are_named(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        parser().parse_args(arguments)
+        parse(arguments)
     assert sentence in capsys.readouterr().err
 
 

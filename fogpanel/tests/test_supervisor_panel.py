@@ -6,9 +6,12 @@ import importlib.util
 import os
 import socket
 import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from fogpanel.supervisor import address, broker, fleet
 from fogpanel.supervisor.child import Child
@@ -19,16 +22,41 @@ from fogpanel.supervisor.stamps import fingerprint, is_done, mark_done
 
 
 @pytest.mark.asyncio
-async def test_the_broker_answers_its_password_only_and_forgets_nothing_by_a_restart(tmp_path: Path) -> None:
+async def test_the_broker_answers_its_password_only(tmp_path: Path) -> None:
     embedded = broker.prepare(tmp_path / "broker")
-    child = Child(embedded.program, lambda who, line: None, lambda: None)
     assert not await embedded.answers()
+    async with running(embedded):
+        stranger = broker.Broker(embedded.program, embedded.port, "guess", embedded.log)
+        assert not await stranger.answers()
+    assert not await embedded.answers()
+
+
+@pytest.mark.asyncio
+async def test_a_restarted_broker_has_its_messages_back_and_a_new_start_is_empty(
+    tmp_path: Path,
+) -> None:
+    embedded = broker.prepare(tmp_path)
+    async with running(embedded), client_of(embedded) as client:
+        await client.set("letter", "unread")
+    async with running(embedded), client_of(embedded) as client:
+        assert await client.get("letter") == "unread"
+    (tmp_path / broker.AOF_FOLDER / "appendonly.aof.manifest").write_text("damaged")
+    fresh = broker.prepare(tmp_path)
+    async with running(fresh), client_of(fresh) as client:
+        assert await client.get("letter") is None
+
+
+@asynccontextmanager
+async def running(embedded: broker.Broker) -> AsyncIterator[None]:
+    child = Child(embedded.program, lambda who, line: None, lambda: None)
     child.start()
     await embedded.wait()
-    stranger = broker.Broker(embedded.program, embedded.port, "guess", embedded.log)
-    assert not await stranger.answers()
+    yield
     await child.stop()
-    assert not await embedded.answers()
+
+
+def client_of(embedded: broker.Broker) -> Redis:
+    return Redis.from_url(embedded.url, decode_responses=True)
 
 
 def test_the_broker_s_password_is_for_its_owner_only(tmp_path: Path) -> None:
