@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import pytest
 from django.utils import timezone
@@ -33,10 +35,10 @@ class FakeSocket:
 
 
 @pytest.fixture
-def socket(make_node: MakeNode) -> FakeSocket:
+def socket(make_node: MakeNode) -> Iterator[FakeSocket]:
     made = FakeSocket(make_node().id)
     sockets.put(made)
-    yield made  # type: ignore[misc]
+    yield made
     sockets.drop(made)
 
 
