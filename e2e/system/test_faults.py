@@ -95,4 +95,4 @@ def test_a_signal_stops_everything_in_order(tmp_path: Path, number: signal.Signa
     assert started.stop() == 0
     assert all(is_gone(pid) for pid in pids)
     assert not started.data.running.exists()
-    assert "stopping" in started.tail()
+    assert "stopping" in started.log.read_text(errors="replace")
