@@ -34,6 +34,7 @@ class Role(StrEnum):
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
 _KEPT = "_panel_role"  # set through the lazy object that `request.user` is, so it lands on the user
+_LIMITED = "_panel_role_limited"
 
 
 class Refusal(PermissionDenied):
@@ -66,6 +67,7 @@ def limit(user: User, at_most: Role) -> None:
     role = role_of(user)
     if role is not None and role.includes(at_most):
         setattr(user, _KEPT, at_most)
+        setattr(user, _LIMITED, role is not at_most)
 
 
 def allows(user: AnyUser, role: Role) -> bool:
@@ -81,6 +83,8 @@ def require(user: AnyUser, role: Role) -> None:
 
 def refusal_sentence(user: AnyUser, role: Role) -> str:
     mine = role_of(user)
+    if getattr(user, _LIMITED, False):
+        return f"This needs the role {role}; this API token's scopes allow {mine}. Make one with more scopes."
     have = f"you have the role {mine}" if mine else "you have no role yet"
     return f"This needs the role {role}; {have}. An admin can give it to you."
 

@@ -7,7 +7,7 @@ from django.contrib.auth.models import AnonymousUser, Group, User
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
-from fogpanel.access import Refusal, Role, allows, limit, requires, role_of
+from fogpanel.access import Refusal, Role, allows, limit, require, requires, role_of
 
 pytestmark = pytest.mark.django_db
 
@@ -82,3 +82,9 @@ def test_a_page_beyond_the_role_says_so(client: Client, viewer: User) -> None:
     answer = client.get("/admin/", follow=True)
     assert answer.status_code == 403
     assert "needs the role admin" in answer.content.decode()
+
+
+def test_a_refusal_says_when_it_is_the_token_that_lacks_a_scope(admin_user: User) -> None:
+    limit(admin_user, Role.SUBMITTER)
+    with pytest.raises(Refusal, match="this API token's scopes allow submitter"):
+        require(admin_user, Role.OPERATOR)
