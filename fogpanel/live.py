@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import structlog
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 
 from fogpanel import wakes
 from fogpanel.access import AnyUser, Role, allows
@@ -35,6 +35,7 @@ Growth: TypeAlias = Callable[[str, int], tuple[str, int]]
 
 TICK_S = 0.25  # at most one rendering of a topic in this time
 WATCHED_EVERY_S = 20.0
+RETRY_S = 5.0  # after a rendering that failed, unless a change asks for it sooner
 TOPICS_MAX = 20
 
 log = structlog.get_logger(__name__)
@@ -137,13 +138,18 @@ class Watch:
     key: str
     seen: dict[Subscriber, int | None] = field(default_factory=dict)
     stale: bool = False
+    failed: bool = False
     rendered_at: float = float("-inf")
     told_at: float = float("-inf")
 
     @property
     def due_at(self) -> float | None:
         """When all who watch are to see it anew if nothing more changes; None: not before something does."""
-        wait_s = self.topic.pause_s if self.stale else self.topic.every_s
+        wait_s = self.topic.every_s
+        if self.stale:
+            wait_s = self.topic.pause_s
+        elif self.failed:
+            wait_s = max(RETRY_S, self.topic.pause_s)
         return None if wait_s is None else self.rendered_at + wait_s
 
 
@@ -191,14 +197,15 @@ class Hub:
             dirty, self._dirty = self._dirty, set()
             coming, self._coming = self._coming, []
             leaving, self._leaving = self._leaving, []
-        for subscriber in coming:
-            self._admit(subscriber)
+        # What was taken out is noted before anything that can fail: it would be known to nobody else.
+        for name, watch in self._watches.items():
+            watch.stale = watch.stale or name in dirty or watch.topic.name in dirty
         for subscriber in leaving:
             self._drop(subscriber)
+        self._admit_all(subscriber for subscriber in coming if subscriber not in leaving)
         frames: dict[Subscriber, list[str]] = {}
-        for name, watch in self._watches.items():
+        for watch in self._watches.values():
             self._tell_watched(watch, now)
-            watch.stale = watch.stale or name in dirty or watch.topic.name in dirty
             for subscriber, html in self._render(watch, now):
                 frames.setdefault(subscriber, []).append(html)
         for subscriber, parts in frames.items():
@@ -210,12 +217,27 @@ class Hub:
         moments += [watch.due_at for watch in self._watches.values() if watch.due_at is not None]
         return min(moments, default=None)
 
+    def _admit_all(self, coming: Iterable[Subscriber]) -> None:
+        """Admit or refuse each; whom the database gave no answer about comes again in the next tick."""
+        waiting = []
+        for subscriber in coming:
+            try:
+                self._admit(subscriber)
+            except Refused as refusal:
+                subscriber.refuse(refusal)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("A subscription waits for the database", error=str(error))
+                waiting.append(subscriber)
+            except Exception:
+                log.exception("A subscription could not be checked", topics=subscriber.topics)
+                subscriber.refuse(Refused(4500, "topics: could not be checked; the panel's log says why."))
+        if waiting:
+            with self._lock:
+                self._coming.extend(waiting)
+            self._something.set()
+
     def _admit(self, subscriber: Subscriber) -> None:
-        try:
-            found = [(name, *self._granted(subscriber, name)) for name in subscriber.topics]
-        except Refused as refusal:
-            subscriber.refuse(refusal)
-            return
+        found = [(name, *self._granted(subscriber, name)) for name in subscriber.topics]
         for name, found_topic, key in found:
             watch = self._watches.setdefault(name, Watch(found_topic, key))
             watch.seen[subscriber] = None
@@ -247,7 +269,7 @@ class Hub:
         """(subscriber, html) for those who have not seen the present picture."""
         for_all = watch.due_at is not None and now >= watch.due_at
         if for_all:
-            watch.rendered_at, watch.stale = now, False
+            watch.rendered_at, watch.stale, watch.failed = now, False, False
         pieces: dict[int, tuple[str, int]] = {}
         shown = []
         for subscriber, position in watch.seen.items():
@@ -258,9 +280,10 @@ class Hub:
                 try:
                     pieces[after] = watch.topic.render(watch.key, after)
                 except Exception:
-                    # The page keeps what it has, with its "as of"; the next change tries again.
+                    # The page keeps what it has, with its "as of", until the next change or RETRY_S later.
                     log.exception("A live topic could not be rendered", topic=watch.topic.name, key=watch.key)
-                    return []
+                    watch.rendered_at, watch.failed = now, True
+                    return shown
             html, watch.seen[subscriber] = pieces[after]
             if html:
                 shown.append((subscriber, html))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
@@ -38,7 +39,7 @@ class Browser(live.Subscriber):
             self._put(message)
 
     def _put(self, message: Message) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody is there to read it
             self._loop.call_soon_threadsafe(self.outgoing.put_nowait, message)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.db import OperationalError
 
 from fogpanel import live, wakes
 from fogpanel.access import AnyUser
@@ -177,6 +178,82 @@ def test_a_renderer_that_fails_disturbs_no_other(renders: list[str]) -> None:
         hub.mark_dirty(["shaky", "page:1"])
         hub.tick(now)
     assert browser.frames == ["<b>one</b>\n<p>1</p>", "<p>1</p>", "<b>three</b>\n<p>1</p>"]
+
+
+def test_a_failed_rendering_is_tried_again_though_nothing_changes(renders: list[str]) -> None:
+    answers: Iterator[str | None] = iter(["<b>one</b>", None, "<b>two</b>"])
+
+    @live.topic("locked", allow=everyone)
+    def render(key: str) -> str:
+        if (answer := next(answers)) is None:
+            raise OperationalError("database is locked")
+        return answer
+
+    browser = Looking("locked")
+    hub = hub_with(browser)
+    hub.mark_dirty(["locked"])
+    hub.tick(1.0)
+    assert hub.next_due() == 1.0 + live.RETRY_S
+    hub.tick(1.0 + live.RETRY_S)
+    assert (browser.frames, hub.next_due()) == (["<b>one</b>", "<b>two</b>"], None)
+
+
+class Busy:
+    """A rule for who may look that asks a database, which is locked the first ``times``."""
+
+    def __init__(self, error: Exception, times: int = 1) -> None:
+        self.error, self.times = error, times
+
+    def __call__(self, user: AnyUser, key: str) -> bool:
+        self.times -= 1
+        if self.times >= 0:
+            raise self.error
+        return True
+
+
+@pytest.fixture
+def locked(renders: list[str]) -> None:
+    live.topic("locked", allow=Busy(OperationalError("database is locked")))(lambda key: "<b>open</b>")
+
+
+@pytest.mark.usefixtures("locked")
+def test_who_comes_while_the_database_is_locked_is_admitted_later() -> None:
+    unlucky, lucky = Looking("locked"), Looking("page:1")
+    hub = hub_with(unlucky, lucky)
+    assert frames([unlucky, lucky]) == [[], ["<p>1</p>"]]
+    hub.tick(1.0)
+    assert frames([unlucky, lucky]) == [["<b>open</b>"], ["<p>1</p>"]]
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_locked_database_loses_no_change_and_no_departure() -> None:
+    stays, leaves = Looking("page:1"), Looking("page:1")
+    hub = hub_with(stays, leaves)
+    hub.subscribe(Looking("locked"))
+    hub.unsubscribe(leaves)
+    hub.mark_dirty(["page:1"])
+    hub.tick(1.0)
+    assert frames([stays, leaves]) == [["<p>1</p>", "<p>1</p>"], ["<p>1</p>"]]
+
+
+@pytest.mark.usefixtures("locked")
+def test_who_left_before_being_admitted_is_not_watched() -> None:
+    gone, quick = Looking("locked"), Looking("page:1")
+    hub = hub_with(gone)
+    hub.unsubscribe(gone)
+    hub.subscribe(quick)
+    hub.unsubscribe(quick)
+    hub.tick(1.0)
+    assert frames([gone, quick]) == [[], []]
+    assert not hub._watches
+
+
+def test_a_rule_that_fails_closes_the_socket_and_disturbs_no_other(renders: list[str]) -> None:
+    live.topic("odd", allow=Busy(ValueError("no number"), times=9))(lambda key: "<b></b>")
+    odd, other = Looking("odd:x"), Looking("page:1")
+    hub_with(odd, other)
+    assert [refusal.code for refusal in odd.refusals] == [4500]
+    assert other.frames == ["<p>1</p>"]
 
 
 def test_a_stream_sends_what_is_new_and_all_of_it_to_newcomers(renders: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
 from fogpanel import live
-from fogpanel.live_consumer import Message, live_socket
+from fogpanel.live_consumer import Browser, Message, live_socket
 
 
 class QuietHub(live.Hub):
@@ -103,3 +103,12 @@ def test_who_left_gets_nothing_more(hub: live.Hub) -> None:
     hub.tick(1.0)
     assert hub.next_due() is None
     assert not hub._watches
+
+
+def test_a_picture_for_a_loop_that_is_closed_is_let_go() -> None:
+    async def connect() -> Browser:
+        return Browser(User(username="ada"), ["page:1"])
+
+    browser = asyncio.run(connect())
+    browser.deliver("<p>1</p>")
+    assert browser.outgoing.empty()
