@@ -38,5 +38,5 @@ application = ProtocolTypeRouter(
 )
 
 wakes.start()
-for thread in (inbox, sender, placer, PresenceWriter()):
+for thread in (inbox, sender, placer, PresenceWriter(inbox, sender, placer)):
     thread.start()

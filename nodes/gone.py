@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime
 from functools import cache
-from typing import TypeAlias
+from typing import Protocol
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from nodes.models import Node
 
-GoneHandler: TypeAlias = Callable[[Collection[int], str, datetime], None]
+
+class GoneHandler(Protocol):
+    def __call__(self, node_ids: Collection[int], sentence: str, now: datetime, *, fault: bool) -> None: ...
 
 
 @cache
@@ -20,8 +22,11 @@ def _handlers() -> list[GoneHandler]:
     return [import_string(dotted) for dotted in settings.NODE_GONE_HANDLERS]
 
 
-def give_work_away(node_ids: Collection[int], sentence: str, now: datetime) -> None:
-    """What runs on these nodes counts as lost there. ``sentence`` completes "moved because …"."""
+def give_work_away(node_ids: Collection[int], sentence: str, now: datetime, *, fault: bool) -> None:
+    """What runs on these nodes counts as lost there. ``sentence`` completes "moved because …".
+
+    ``fault`` says whether something went wrong, or somebody wanted it so: then no task loses a try.
+    """
     Node.objects.filter(id__in=node_ids).update(gone_at=now, changed_at=now)
     for handle in _handlers():
-        handle(node_ids, sentence, now)
+        handle(node_ids, sentence, now, fault=fault)

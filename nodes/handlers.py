@@ -20,6 +20,8 @@ from nodes.models import Node, Order, Sample
 MAX_AHEAD_S = 120.0
 """A heartbeat dated further ahead than this comes from a wrong clock and is refused."""
 
+IDS_AT_ONCE = 500  # databases limit the parameters of a statement
+
 KNOWN_FLAGS = ("compute", "relay", "mix", "exit", "entry")
 
 
@@ -105,7 +107,9 @@ def store_heartbeats(received: Sequence[tuple[int, Heartbeat]], now: datetime) -
 
 
 def _write_vitals(beats: dict[int, Heartbeat], now: datetime) -> None:
-    timeouts = dict(Node.objects.filter(id__in=beats).values_list("id", "timeout_s"))
+    nodes = Node.objects.filter(id__in=beats).values_list("id", "timeout_s", "connected")
+    timeouts = {node_id: timeout_s for node_id, timeout_s, _ in nodes}
+    _wake_the_lost(node_id for node_id, _, connected in nodes if not connected)
     adapt = connection.ops.adapt_datetimefield_value
     rows = [
         (
@@ -124,6 +128,12 @@ def _write_vitals(beats: dict[int, Heartbeat], now: datetime) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.executemany(UPDATE_VITALS, rows)
+
+
+def _wake_the_lost(node_ids: Iterable[int]) -> None:
+    """These were taken for lost but still speak: only a new connection tells what they really hold."""
+    if lost := list(node_ids):
+        wake("node-lost", *lost)
 
 
 def _sample(node_id: int, beat: Heartbeat, now: datetime) -> Sample:
@@ -152,7 +162,9 @@ def acknowledge_orders(received: Sequence[tuple[int, Acknowledge]], now: datetim
     for node_id, message in received:
         orders[node_id] += message.orders
     for node_id, ids in sorted(orders.items()):
-        Order.objects.filter(node_id=node_id, id__in=ids, acked_at=None).update(acked_at=now)
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            some = ids[start : start + IDS_AT_ONCE]
+            Order.objects.filter(node_id=node_id, id__in=some, acked_at=None).update(acked_at=now)
 
 
 def say_goodbye(received: Sequence[tuple[int, Goodbye]], now: datetime) -> None:
@@ -161,5 +173,5 @@ def say_goodbye(received: Sequence[tuple[int, Goodbye]], now: datetime) -> None:
     Node.objects.filter(id__in=ids).update(said_goodbye=True, changed_at=now)
     for node in Node.objects.filter(id__in=ids):
         audit.record("node.goodbye", f"{node.name} said goodbye", subject=node)
-    give_work_away(ids, "its node said goodbye", now)
+    give_work_away(ids, "its node said goodbye", now, fault=False)
     live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in ids))

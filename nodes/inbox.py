@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,19 +19,33 @@ from typing import Any, TypeAlias
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from fogagent.messages import Ack, Message, Problem, encode_message
+from fogagent.messages import (
+    Ack,
+    Acknowledge,
+    Facts,
+    Goodbye,
+    Heartbeat,
+    Holding,
+    Message,
+    Problem,
+    encode_message,
+)
+from fogpanel.threads import RETRY_S, Tireless
 from nodes import sockets
+from nodes.models import Node
 from nodes.sockets import AgentSocket
 
 log = structlog.get_logger(__name__)
 
 BATCH_MESSAGES = 500
 ROOM_MESSAGES = 4000  # with more than this waiting, connections are read no further
-RETRY_S = 0.5
+RETRIES = 20  # of a batch, while the database itself answers
+OF_THIS_CONNECTION = (Facts, Heartbeat, Holding, Acknowledge, Goodbye)
+"""What a node says of itself now; from a connection that a newer one replaced it is out of date."""
 
 Received: TypeAlias = tuple[int, Any]  # node id, message
 Reply: TypeAlias = tuple[int, Message]
@@ -51,11 +65,11 @@ def handlers() -> dict[str, Handler]:
     return {kind: import_string(dotted) for kind, dotted in settings.AGENT_HANDLERS.items()}
 
 
-class Inbox(threading.Thread):
+class Inbox(Tireless):
     def __init__(self) -> None:
-        super().__init__(name="inbox", daemon=True)
+        super().__init__("inbox")
         self._condition = threading.Condition()
-        self._arrivals: list[Arrival] = []
+        self._arrivals: deque[Arrival] = deque()
         self._waiting = 0  # messages
         self._for_room: list[Future[None]] = []
 
@@ -72,18 +86,20 @@ class Inbox(threading.Thread):
                 self._for_room.append(room)
             await asyncio.wrap_future(room)
 
-    def run(self) -> None:
-        while True:
-            batch = self._take()
-            while True:
-                try:
-                    store(batch, timezone.now())
-                    break
-                except (OperationalError, InterfaceError) as error:
-                    # Nothing is acknowledged, so nothing can be lost: wait for the database.
-                    log.warning("Reports cannot be stored; trying again", error=str(error))
-                    close_old_connections()
-                    threading.Event().wait(RETRY_S)
+    def turn(self) -> None:
+        batch = self._take()
+        for _ in range(RETRIES):
+            try:
+                store(batch)
+                return
+            except (OperationalError, InterfaceError) as error:
+                # Nothing is acknowledged, so nothing can be lost: wait for the database.
+                log.warning("Reports cannot be stored; trying again", error=str(error))
+                close_old_connections()
+                self._pause.wait(RETRY_S)
+        # Agents keep what was not acknowledged, and say it again on a new connection.
+        for socket in {arrival.socket.node_id: arrival.socket for arrival in batch}.values():
+            socket.refuse("not-stored", "The panel could not store this connection's reports.", retry=True)
 
     def _take(self) -> list[Arrival]:
         with self._condition:
@@ -91,35 +107,38 @@ class Inbox(threading.Thread):
             batch: list[Arrival] = []
             size = 0
             while self._arrivals and size < BATCH_MESSAGES:
-                batch.append(arrival := self._arrivals.pop(0))
+                batch.append(arrival := self._arrivals.popleft())
                 size += len(arrival.messages)
             self._waiting -= size
             if self._waiting < ROOM_MESSAGES:
                 rooms, self._for_room = self._for_room, []
                 for room in rooms:
-                    room.set_result(None)
+                    # Not if its connection was closed meanwhile: then nobody waits for it any more.
+                    if room.set_running_or_notify_cancel():
+                        room.set_result(None)
             return batch
 
 
-def store(batch: Sequence[Arrival], now: datetime) -> None:
+def store(batch: Sequence[Arrival], clock: Callable[[], datetime] = timezone.now) -> None:
     """Hand a batch to the handlers in one transaction, then acknowledge it.
 
-    A batch that a handler cannot store is tried frame by frame, so that one agent's bad report
-    disturbs nobody else's. What fails alone is not acknowledged: its agent keeps it.
+    A batch that cannot be stored is tried frame by frame, a frame message by message, so that one bad
+    report disturbs no other. What fails alone is not acknowledged: its agent keeps it.
 
     Raises:
         OperationalError, InterfaceError: the database is away; nothing was stored.
     """
     try:
-        replies = _store_together(batch, now)
+        replies = _store_together(batch, clock)
     except (OperationalError, InterfaceError):
         raise
-    except (DatabaseError, ValueError, LookupError, TypeError, AssertionError) as error:
-        if len(batch) > 1:
-            for arrival in batch:
-                store([arrival], now)
-        else:
+    except Exception as error:
+        parts = _smaller(batch)
+        if len(parts) == 1:
             _refuse(batch[0], error)
+        else:
+            for part in parts:
+                store([part], clock)
         return
     _acknowledge(batch)
     for node_id, message in replies:
@@ -127,17 +146,34 @@ def store(batch: Sequence[Arrival], now: datetime) -> None:
             socket.post([encode_message(message)])
 
 
-def _store_together(batch: Sequence[Arrival], now: datetime) -> list[Reply]:
-    by_kind: dict[str, list[Received]] = defaultdict(list)
-    for arrival in batch:
-        for message in arrival.messages:
-            by_kind[type(message).__name__.lower()].append((arrival.socket.node_id, message))
+def _smaller(batch: Sequence[Arrival]) -> list[Arrival]:
+    if len(batch) > 1:
+        return list(batch)
+    return [Arrival(batch[0].socket, [message]) for message in batch[0].messages]
+
+
+def _store_together(batch: Sequence[Arrival], clock: Callable[[], datetime]) -> list[Reply]:
     replies: list[Reply] = []
     with transaction.atomic():
+        epochs = _lock_nodes(batch)
+        now = clock()  # the lock may have been long in coming; what is stored happened after it
+        by_kind: dict[str, list[Received]] = defaultdict(list)
+        for arrival in batch:
+            current = arrival.socket.epoch >= epochs.get(arrival.socket.node_id, 0)
+            for message in arrival.messages:
+                if current or not isinstance(message, OF_THIS_CONNECTION):
+                    by_kind[type(message).__name__.lower()].append((arrival.socket.node_id, message))
         for kind, handle in handlers().items():
             if received := by_kind.get(kind):
                 replies += handle(received, now) or ()
     return replies
+
+
+def _lock_nodes(batch: Sequence[Arrival]) -> dict[int, int]:
+    """Lock the nodes that speak in this batch, always in the same order; gives their epochs."""
+    speaking = {arrival.socket.node_id for arrival in batch}
+    nodes = Node.objects.select_for_update().filter(id__in=speaking).order_by("id")
+    return dict(nodes.values_list("id", "epoch"))
 
 
 def _acknowledge(batch: Sequence[Arrival]) -> None:

@@ -42,7 +42,8 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
             if not still.update(connected=False):
                 continue
             silent_s = (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0
-            give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now)
+            give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now, fault=True)
+            wake("node-lost", node.id)
             audit.record(
                 "node.lost",
                 f"{node.name} is offline: silent for {silent_s:.0f} s",
@@ -66,7 +67,6 @@ def stretch_heartbeats(run: Run) -> None:
     if off:
         with transaction.atomic():
             ids = [node.id for node in off]
-            # The longer of both timeouts holds until the agent keeps the new interval.
             Node.objects.filter(id__in=ids).update(
                 heartbeat_s=heartbeat_s, timeout_s=timeout_s, changed_at=run.now
             )

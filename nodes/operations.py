@@ -54,7 +54,7 @@ def remove(node: Node, actor: AnyUser) -> None:
         ):
             return
         audit.record("node.removed", f"{node.name} was removed", actor=actor, subject=node)
-        give_work_away([node.id], "its node was removed", now)
+        give_work_away([node.id], "its node was removed", now, fault=False)
         wake("node-removed", node.id)
         wake("placer")
         live.changed("nodes", "fleet", "topology", f"node:{node.id}")
@@ -62,7 +62,7 @@ def remove(node: Node, actor: AnyUser) -> None:
 
 def move_work(node: Node, sentence: str, now: datetime) -> None:
     """Give what a living node runs to others. It stays part of the fleet."""
-    give_work_away([node.id], sentence, now)
+    give_work_away([node.id], sentence, now, fault=False)
     Node.objects.filter(id=node.id).update(gone_at=None)
 
 
@@ -84,5 +84,12 @@ def _close_removed(node_ids: frozenset[Key]) -> None:
             socket.refuse("not-enrolled", "This node was removed from the fog.", retry=False)
 
 
+def _close_lost(node_ids: frozenset[Key]) -> None:
+    for node_id in node_ids:
+        if (socket := sockets.get(int(node_id))) is not None:
+            socket.refuse("taken-for-lost", "This node was silent for too long: connect again.", retry=True)
+
+
 on_wake("watch", _pass_watch_on)
+on_wake("node-lost", _close_lost)
 on_wake("node-removed", _close_removed)

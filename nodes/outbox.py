@@ -14,16 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from fogagent.messages import Message, encode_message
+from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake, wake
 from nodes import sockets
 from nodes.models import Order
-
-log = structlog.get_logger(__name__)
 
 RESEND_S = 10.0
 READ_MOST = 500  # orders read and sent at once
@@ -63,16 +60,17 @@ def with_number(order_id: int, body: bytes) -> bytes:
     return b'{"order":%d,' % order_id + body[1:]
 
 
-class Sender(threading.Thread):
+class Sender(Tireless):
     """The one thread of a process that reads the outbox for the sockets held here."""
 
     def __init__(self) -> None:
-        super().__init__(name="outbox", daemon=True)
+        super().__init__("outbox")
         self._lock = threading.Lock()
         self._woken: set[int] = set()
         self._fresh: set[int] = set()  # connected since we last looked: everything pending is unsent
         self._sent: dict[int, dict[int, float]] = defaultdict(dict)  # node → order → when, monotonic
         self._something = threading.Event()
+        self._looked_at_all = time.monotonic()
 
     def wake(self, node_ids: Iterable[Key]) -> None:
         held = {int(node_id) for node_id in node_ids if sockets.get(int(node_id)) is not None}
@@ -88,20 +86,17 @@ class Sender(threading.Thread):
             self._woken.add(node_id)
         self._something.set()
 
-    def run(self) -> None:
+    def start(self) -> None:
         on_wake("orders", self.wake)
-        looked_at_all = time.monotonic()
-        while True:
-            self._something.wait(timeout=RESEND_S / 4)
-            self._something.clear()
-            if time.monotonic() - looked_at_all >= RESEND_S:
-                looked_at_all = time.monotonic()
-                self.wake([socket.node_id for socket in sockets.held()])
-            try:
-                self._send_pending()
-            except DatabaseError as error:
-                log.warning("Orders cannot be read; trying again", error=str(error))
-                close_old_connections()
+        super().start()
+
+    def turn(self) -> None:
+        self._something.wait(timeout=RESEND_S / 4)
+        self._something.clear()
+        if time.monotonic() - self._looked_at_all >= RESEND_S:
+            self._looked_at_all = time.monotonic()
+            self.wake([socket.node_id for socket in sockets.held()])
+        self._send_pending()
 
     def _send_pending(self) -> None:
         with self._lock:
@@ -112,7 +107,7 @@ class Sender(threading.Thread):
         if woken:
             try:
                 self._read_and_post(woken, time.monotonic())
-            except DatabaseError:
+            except Exception:
                 with self._lock:
                     self._woken |= woken
                 raise

@@ -9,15 +9,12 @@ from __future__ import annotations
 import threading
 from datetime import datetime, timedelta
 
-import structlog
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
 from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from fogpanel.models import PanelPresence
-
-log = structlog.get_logger(__name__)
+from fogpanel.threads import Tireless
 
 WRITE_S = min(2.0, settings.HEARTBEAT_TIMEOUT_S / 10)
 STALE_S = 3 * WRITE_S
@@ -41,19 +38,14 @@ def listening_since(now: datetime) -> datetime | None:
     return presence.since
 
 
-class PresenceWriter(threading.Thread):
-    def __init__(self) -> None:
-        super().__init__(name="presence", daemon=True)
-        self._stopped = threading.Event()
+class PresenceWriter(Tireless):
+    """Says that this process hears agents, for as long as the threads that hear them live."""
 
-    def run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                note_presence(timezone.now())
-            except DatabaseError as error:
-                log.warning("The database does not answer", error=str(error))
-                close_old_connections()
-            self._stopped.wait(WRITE_S)
+    def __init__(self, *hearing: threading.Thread) -> None:
+        super().__init__("presence")
+        self._hearing = hearing
 
-    def stop(self) -> None:
-        self._stopped.set()
+    def turn(self) -> None:
+        if all(thread.is_alive() for thread in self._hearing):
+            note_presence(timezone.now())
+        self._pause.wait(WRITE_S)

@@ -29,6 +29,7 @@ from tasks.routing_view import needs_of
 from tasks.states import TaskState
 
 LOST = "lost"  # its node went, or forgot it
+MOVED = "moved"  # somebody wanted its node free; costs the task no try
 SUPERSEDED = "superseded"  # another attempt's result was accepted
 
 # The program's own doing: it would end the same way elsewhere. All else was the node's fault, and the
@@ -40,7 +41,7 @@ PROGRAM_ENDED = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How one attempt ended. ``outcome`` is an Outcome, LOST or SUPERSEDED."""
+    """How one attempt ended. ``outcome`` is an Outcome, LOST, MOVED or SUPERSEDED."""
 
     attempt_id: int
     outcome: str
@@ -137,7 +138,7 @@ def _try_again(attempt: Attempt, ending: Ending, now: datetime) -> None:
         return
     if task.cancel_requested_at is not None:
         _set_state(task, TaskState.CANCELLED, "cancelled on request", now, finished_at=now)
-    elif task.attempts_made >= task.max_attempts:
+    elif _tries(task) >= task.max_attempts:
         reason = f"All {task.max_attempts} attempts were lost; the last: {ending.sentence or ending.outcome}"
         _set_state(task, TaskState.FAILED, reason, now, finished_at=now)
     else:
@@ -149,6 +150,10 @@ def _try_again(attempt: Attempt, ending: Ending, now: datetime) -> None:
                 subject=task,
                 level="warning",
             )
+
+
+def _tries(task: Task) -> int:
+    return Attempt.objects.filter(task_id=task.id).exclude(outcome=MOVED).count()
 
 
 def _has_open_attempt(task: Task) -> bool:

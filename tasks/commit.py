@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F
+from django.utils import timezone
 
 from coordinator import values
 from coordinator.values import Resources
@@ -22,7 +23,7 @@ from tasks.routing_view import needs_of
 from tasks.states import TaskState
 
 
-def commit(placed: Sequence[values.Decision], now: datetime) -> set[int]:
+def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = timezone.now) -> set[int]:
     """Store these placements; returns the ids of the tasks that were really placed.
 
     The others lost: their task was placed or cancelled meanwhile by somebody else, or their node has
@@ -30,6 +31,7 @@ def commit(placed: Sequence[values.Decision], now: datetime) -> set[int]:
     """
     with transaction.atomic():
         tasks = _lock_queued([decision.task_id for decision in placed])
+        now = clock()  # after the lock, so that no reader's cursor has gone past it
         by_node: dict[int, list[Task]] = defaultdict(list)
         for decision in placed:
             if (task := tasks.get(int(decision.task_id))) is not None and decision.chosen is not None:

@@ -6,12 +6,13 @@ from collections.abc import Collection
 from datetime import datetime
 
 from nodes import outbox
-from tasks.closing import LOST, Ending, close, open_attempts
+from tasks.closing import LOST, MOVED, Ending, close, open_attempts
 from tasks.orders import cancel_orders
 
 
-def release_nodes(node_ids: Collection[int], sentence: str, now: datetime) -> None:
-    """Count all open attempts on these nodes as lost; should the nodes live, they are told to stop."""
+def release_nodes(node_ids: Collection[int], sentence: str, now: datetime, *, fault: bool) -> None:
+    """End all open attempts on these nodes; should the nodes live, they are told to stop."""
     attempts = open_attempts(node_id__in=list(node_ids))
-    close(attempts, [Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in attempts], now)
+    outcome = LOST if fault else MOVED
+    close(attempts, [Ending(attempt_id=a.id, outcome=outcome, sentence=sentence) for a in attempts], now)
     outbox.put(cancel_orders(((a.node_id, a.id) for a in attempts), "The work was moved elsewhere."), now)

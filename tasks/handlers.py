@@ -25,12 +25,17 @@ from tasks.models import Attempt, BlobChunk, LogChunk, Task
 from tasks.orders import cancel_orders, subject
 from tasks.states import TaskState
 
+CANCEL_MOST = 1000
+"""How many attempts one Holding can make us cancel; the next connection tells of the rest."""
+
 
 def mark_started(received: Sequence[tuple[int, Started]], now: datetime) -> None:
     """Work began. Times are the panel's own, since agents' clocks may be off."""
-    started = {message.attempt: node_id for node_id, message in received}
+    started = {(message.attempt, node_id) for node_id, message in received}
     attempts = [
-        attempt for attempt in open_attempts(id__in=started) if started[attempt.id] == attempt.node_id
+        attempt
+        for attempt in open_attempts(id__in={attempt for attempt, _ in started})
+        if (attempt.id, attempt.node_id) in started
     ]
     Attempt.objects.filter(id__in=[attempt.id for attempt in attempts], started_at=None).update(
         started_at=now
@@ -70,23 +75,25 @@ def _store_pieces(pieces_of: Iterable[tuple[int, Sequence[Piece]]]) -> None:
 
 def accept_results(received: Sequence[tuple[int, Finished]], now: datetime) -> None:
     """Attempts ended. The first report of an open attempt counts; any other changes nothing."""
-    reports: dict[int, tuple[int, Finished]] = {}
+    reports: dict[tuple[int, int], Finished] = {}
     for node_id, message in received:
-        reports.setdefault(message.attempt, (node_id, message))
-    attempts = [
-        attempt for attempt in open_attempts(id__in=reports) if reports[attempt.id][0] == attempt.node_id
+        reports.setdefault((message.attempt, node_id), message)
+    ended = [
+        (attempt, reports[attempt.id, attempt.node_id])
+        for attempt in open_attempts(id__in={attempt for attempt, _ in reports})
+        if (attempt.id, attempt.node_id) in reports
     ]
-    _store_pieces((attempt.id, reports[attempt.id][1].pieces) for attempt in attempts)
-    not_started = [attempt.id for attempt in attempts if attempt.started_at is None]
+    _store_pieces((attempt.id, report.pieces) for attempt, report in ended)
+    not_started = [attempt.id for attempt, _ in ended if attempt.started_at is None]
     Attempt.objects.filter(id__in=not_started).update(started_at=now)
-    close(attempts, [_ending(reports[attempt.id][1]) for attempt in attempts], now)
+    close([attempt for attempt, _ in ended], [_ending(report) for _, report in ended], now)
 
 
 def _ending(report: Finished) -> Ending:
     return Ending(
         attempt_id=report.attempt,
         outcome=report.outcome.value,
-        sentence=report.sentence,
+        sentence=report.sentence.replace("\0", ""),  # which PostgreSQL does not store
         exit_code=report.exit_code,
         usage=report.usage,
         truncated=report.truncated,
@@ -109,7 +116,8 @@ def reconcile_holdings(received: Sequence[tuple[int, Holding]], now: datetime) -
         close(forgotten, [Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in forgotten], now)
         stale = held - {attempt.id for attempt in expected}
         moved = "This attempt is no longer wanted: its work was moved."
-        outbox.put(cancel_orders(((node_id, attempt_id) for attempt_id in sorted(stale)), moved), now)
+        orders = cancel_orders(((node_id, attempt) for attempt in sorted(stale)[:CANCEL_MOST]), moved)
+        outbox.put(orders, now)
 
 
 def _acknowledged(attempts: Sequence[Attempt]) -> set[int]:

@@ -24,10 +24,10 @@ SPECIFICATION = (
 
 def cancel(task: Task, actor: AnyUser) -> None:
     """Cancel at once what is queued; what runs is told to stop and ends when its node says so."""
-    now = timezone.now()
     with transaction.atomic():
-        queued = Task.objects.filter(id=task.id, state=TaskState.QUEUED)
-        cancelled = queued.update(
+        running = open_attempts(task_id=task.id)  # locks them and the task: nothing moves meanwhile
+        now = timezone.now()
+        cancelled = Task.objects.filter(id=task.id, state=TaskState.QUEUED).update(
             state=TaskState.CANCELLED,
             cancel_requested_at=now,
             finished_at=now,
@@ -38,7 +38,6 @@ def cancel(task: Task, actor: AnyUser) -> None:
             id=task.id, state__in=[TaskState.ASSIGNED, TaskState.RUNNING], cancel_requested_at=None
         )
         if not cancelled and placed.update(cancel_requested_at=now, changed_at=now):
-            running = open_attempts(task_id=task.id)
             outbox.put(cancel_orders(((a.node_id, a.id) for a in running), "cancelled on request"), now)
             cancelled = 1
         if cancelled:

@@ -15,9 +15,8 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-import structlog
 from channels.db import database_sync_to_async
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from coordinator import planning, values
@@ -26,6 +25,7 @@ from coordinator.fog_coordinator import FogCoordinator
 from coordinator.planning import BY_COUNTS, FULLY
 from coordinator.values import RoutingStrategy
 from fogpanel import live
+from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
 from nodes.fleet_view import as_fog_node
 from nodes.models import Node
@@ -36,14 +36,13 @@ from tasks.routing_view import as_routing_task
 from tasks.states import TaskState
 from tasks.submission import TaskSpec
 
-log = structlog.get_logger(__name__)
-
 POLL_S = 1.0
 BATCH = 300  # placements committed at once
-OVERLAP = timedelta(seconds=3)
+OVERLAP = timedelta(seconds=10)
 RELOAD = timedelta(seconds=60)
 REASONS_EVERY = timedelta(seconds=1)  # how often the reasons of one shape's waiting are written
 REASONS_MOST = 500
+REASONS_SHAPES = 10_000
 JITTER_S = 0.02
 PREVIEW_TIMEOUT_S = 5.0
 
@@ -71,9 +70,9 @@ class FleetView:
         self.fleet.upsert(as_fog_node(node) for node in changed if node.approved_at and not node.archived_at)
 
 
-class Placer(threading.Thread):
+class Placer(Tireless):
     def __init__(self) -> None:
-        super().__init__(name="placer", daemon=True)
+        super().__init__("placer")
         self._something = threading.Event()
         self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._rng = random.Random()
@@ -107,19 +106,19 @@ class Placer(threading.Thread):
 
     # --- The placer's own thread -------------------------------------------------------------------
 
-    def run(self) -> None:
+    def start(self) -> None:
         on_wake("placer", self.wake)
-        while True:
-            self._something.wait(timeout=POLL_S)
-            self._something.clear()
-            try:
-                self._answer_questions()
-                self.place_waiting(timezone.now())
-            except DatabaseError as error:
-                log.warning("Placing failed; trying again", error=str(error))
-                close_old_connections()
-                self._view = FleetView(self._rng.getrandbits(32))
-                self._queue = QueueView()
+        super().start()
+
+    def turn(self) -> None:
+        self._something.wait(timeout=POLL_S)
+        self._something.clear()
+        self._answer_questions()
+        self.place_waiting(timezone.now())
+
+    def recover(self) -> None:
+        self._view = FleetView(self._rng.getrandbits(32))
+        self._queue = QueueView()
 
     def _answer_questions(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -164,7 +163,7 @@ class Placer(threading.Thread):
         ]
 
     def _commit(self, batch: list[tuple[values.Task, values.Decision]], now: datetime) -> int:
-        won = commit([decision for _, decision in batch], now)
+        won = commit([decision for _, decision in batch])
         for task_id in won:
             self._queue.drop(task_id)
         lost = [task for task, _ in batch if task.task_id not in won]
@@ -191,6 +190,8 @@ class Placer(threading.Thread):
             waiting = list(Task.objects.filter(id__in=waiting, wait_reasons={}).values_list("id", flat=True))
         if not waiting:
             return
+        if len(self._reasons) >= REASONS_SHAPES:
+            self._reasons.clear()
         self._reasons[key] = (now, reasons)
         with transaction.atomic():
             Task.objects.filter(id__in=waiting, state=TaskState.QUEUED).exclude(wait_reasons=reasons).update(
@@ -225,4 +226,4 @@ def get_coordinator() -> FogCoordinator:
 
 
 async def _commit_stored(placements: Sequence[values.Decision]) -> set[values.TaskId]:
-    return set(await database_sync_to_async(commit)(placements, timezone.now()))
+    return set(await database_sync_to_async(commit)(placements))

@@ -20,7 +20,7 @@ from tasks.models import Task
 from tasks.routing_view import as_routing_tasks
 from tasks.states import TaskState
 
-OVERLAP = timedelta(seconds=3)
+OVERLAP = timedelta(seconds=10)
 RELOAD = timedelta(seconds=60)
 
 ShapeKey: TypeAlias = tuple[object, ...]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from conftest import MakeNode
 from fogagent.messages import Acknowledge, DriverFact, Facts, Goodbye, GpuFact, Heartbeat, Problem
+from fogpanel import wakes
 from nodes.handlers import acknowledge_orders, say_goodbye, store_facts, store_heartbeats
 from nodes.models import Node, Order, Sample
 
@@ -95,3 +97,25 @@ def test_goodbye_makes_a_node_offline_at_once(make_node: MakeNode) -> None:
     say_goodbye([(node.id, Goodbye())], now)
     node.refresh_from_db()
     assert (node.said_goodbye, node.gone_at) == (True, now)
+
+
+def test_a_node_taken_for_lost_that_still_speaks_is_told_to_connect_again(
+    make_node: MakeNode, django_capture_on_commit_callbacks: Any
+) -> None:
+    lost: list[frozenset[wakes.Key]] = []
+    wakes.on_wake("node-lost", lost.append)
+    node, now = make_node(connected=False, gone_at=timezone.now()), timezone.now()
+    with django_capture_on_commit_callbacks(execute=True):
+        list(store_heartbeats([(node.id, beat(now.timestamp()))], now))
+    assert lost == [frozenset([node.id])]
+
+
+def test_many_acknowledgements_at_once(make_node: MakeNode) -> None:
+    node = make_node()
+    order = Order.objects.create(node=node, kind="run", body=b"{}")
+    many = [Acknowledge(orders=list(range(10**6, 10**6 + 10_000))) for _ in range(30)]
+    acknowledge_orders(
+        [*((node.id, message) for message in many), (node.id, Acknowledge(orders=[order.id]))], timezone.now()
+    )
+    order.refresh_from_db()
+    assert order.acked_at is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -9,12 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 from django.conf import LazySettings
-from django.utils import timezone
 
 from conftest import MakeNode
-from fogagent.messages import Ack, FromPanel, Heartbeat, Problem, Started
+from fogagent.messages import Ack, FromPanel, Goodbye, Heartbeat, Problem, Started
 from nodes import inbox
-from nodes.inbox import Arrival, store
+from nodes.inbox import Arrival, Inbox, store
 from nodes.models import Node
 
 
@@ -56,15 +56,49 @@ def started(attempt: int) -> Started:
 def test_what_is_stored_is_acknowledged(make_node: MakeNode) -> None:
     socket = FakeSocket(make_node().id)
     beat = Heartbeat(at=0.0, cpu_percent=1, memory_used_mb=1, memory_total_mb=2)
-    store([Arrival(socket, [beat, started(1), started(2)])], timezone.now())
+    store([Arrival(socket, [beat, started(1), started(2)])])
     assert socket.sent == [Ack(seqs=[1, 2])]
 
 
 @pytest.mark.usefixtures("unlucky")
 def test_one_bad_frame_disturbs_nobody_else(make_node: MakeNode) -> None:
     good, bad = FakeSocket(make_node().id), FakeSocket(make_node().id)
-    store([Arrival(good, [started(1)]), Arrival(bad, [started(13)])], timezone.now())
+    store([Arrival(good, [started(1)]), Arrival(bad, [started(13)])])
     assert good.sent == [Ack(seqs=[1])]
     assert [type(message) for message in bad.sent] == [Problem]
     hostnames = dict(Node.objects.values_list("id", "hostname"))
     assert hostnames == {good.node_id: "started 1", bad.node_id: ""}
+
+
+def test_what_an_older_connection_said_of_its_node_is_out_of_date(make_node: MakeNode) -> None:
+    node = make_node(epoch=2)
+    store([Arrival(FakeSocket(node.id), [Goodbye(), started(1)])])
+    node.refresh_from_db()
+    assert node.said_goodbye is False
+
+
+@pytest.mark.usefixtures("unlucky")
+def test_one_bad_message_disturbs_no_other_of_its_frame(make_node: MakeNode) -> None:
+    socket = FakeSocket(make_node().id)
+    store([Arrival(socket, [started(13), started(1)])])
+    assert [type(message) for message in socket.sent] == [Problem, Ack]
+    assert Node.objects.get().hostname == "started 1"
+
+
+def test_a_connection_that_closes_while_it_waits_for_room_disturbs_nobody(make_node: MakeNode) -> None:
+    """A full inbox, one waiting connection cancelled: the next one still gets its room."""
+    socket = FakeSocket(make_node().id)
+    box = Inbox()
+    full = Arrival(socket, [started(1)] * inbox.ROOM_MESSAGES)
+
+    async def fill_and_leave() -> None:
+        await box.put(full)
+        waiting = [asyncio.ensure_future(box.put(Arrival(socket, [started(n)]))) for n in (2, 3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        assert box._take() == [full]
+        await waiting[1]
+
+    asyncio.run(fill_and_leave())
+    assert [arrival.messages for arrival in box._take()] == [[started(3)]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -10,12 +11,14 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from conftest import MakeNode
-from fogagent.messages import Cancel, Outcome, Piece, Stream, Usage
+from fogagent.messages import Cancel, Finished, Outcome, Piece, Stream, Usage
 from fogpanel.models import Event
 from nodes.models import Node, Order
 from tasks import operations
 from tasks.closing import PROGRAM_ENDED
 from tasks.failover import release_nodes
+from tasks.handlers import accept_results
+from tasks.jobs import give_up
 from tasks.models import Attempt, LogChunk, Task
 from tasks.tests.conftest import MakeTask, Report
 
@@ -84,7 +87,7 @@ def test_what_the_node_did_gets_another_attempt(placed: Attempt, report: Report,
 def test_a_late_result_of_a_lost_attempt_changes_nothing(
     placed: Attempt, place: Place, report: Report
 ) -> None:
-    release_nodes([placed.node_id], "its node was silent for 90 s", timezone.now())
+    release_nodes([placed.node_id], "its node was silent for 90 s", timezone.now(), fault=True)
     assert place() == 1
     report(placed, exit_code=0)
     task = Task.objects.get()
@@ -94,7 +97,7 @@ def test_a_late_result_of_a_lost_attempt_changes_nothing(
 
 def test_attempts_run_out(placed: Attempt, place: Place) -> None:
     for _ in range(3):
-        release_nodes([placed.node_id], "its node was silent for 90 s", timezone.now())
+        release_nodes([placed.node_id], "its node was silent for 90 s", timezone.now(), fault=True)
         place()
     task = Task.objects.get()
     assert (task.state, task.attempts_made) == ("failed", 3)
@@ -122,7 +125,7 @@ def test_cancelling_what_runs_ends_when_its_node_says_so(
 
 def test_a_task_to_be_cancelled_does_not_move(placed: Attempt, submitter: User) -> None:
     operations.cancel(placed.task, submitter)
-    release_nodes([placed.node_id], "its node went", timezone.now())
+    release_nodes([placed.node_id], "its node went", timezone.now(), fault=True)
     assert Task.objects.get().state == "cancelled"
 
 
@@ -139,7 +142,7 @@ def test_an_accepted_result_supersedes_other_attempts(
 
 
 def test_orders_about_an_ended_attempt_are_withdrawn(placed: Attempt) -> None:
-    release_nodes([placed.node_id], "its node went", timezone.now())
+    release_nodes([placed.node_id], "its node went", timezone.now(), fault=True)
     run = Order.objects.get(kind="run")
     assert run.withdrawn_at is not None
 
@@ -148,3 +151,26 @@ def test_running_again_makes_a_new_task(placed: Attempt, submitter: User) -> Non
     again = operations.retry(placed.task, submitter)
     assert (again.state, again.payload_id, again.cpu_millis) == ("queued", placed.task.payload_id, 500)
     assert again.id != placed.task_id
+
+
+def test_another_nodes_report_in_the_same_batch_hides_nothing(placed: Attempt, make_node: MakeNode) -> None:
+    forged = Finished(seq=1, attempt=placed.id, at=0.0, outcome=Outcome.CRASHED)
+    real = Finished(seq=1, attempt=placed.id, at=0.0, outcome=Outcome.SUCCEEDED, exit_code=0)
+    accept_results([(make_node().id, forged), (placed.node_id, real)], timezone.now())
+    assert Task.objects.get().state == "succeeded"
+
+
+def test_what_somebody_wanted_moved_costs_no_try(placed: Attempt, place: Place) -> None:
+    for _ in range(5):
+        release_nodes([placed.node_id], "its node was drained", timezone.now(), fault=False)
+        assert place() == 1
+    assert Task.objects.get().state == "assigned"
+
+
+def test_no_attempt_stays_open_for_ever(placed: Attempt) -> None:
+    now = timezone.now()
+    assert give_up(now + timedelta(minutes=5)) == []
+    assert give_up(now + timedelta(minutes=7)) == [placed.id]
+    placed.refresh_from_db()
+    assert (placed.outcome, Task.objects.get().state) == ("lost", "queued")
+    assert Order.objects.filter(kind="cancel").count() == 1
