@@ -117,6 +117,8 @@ class Agent:
         self._blobs = BlobCache(home.blobs)
         self._blob_turn = asyncio.Lock()  # chunks of a blob are written in their order
         self._tasks: set[asyncio.Task[None]] = set()
+        # Attempts the workers do not know yet, each with the sentence of a cancel that came meanwhile.
+        self._preparing: dict[int, str | None] = {}
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -259,18 +261,29 @@ class Agent:
     # --- Jobs and blobs ----------------------------------------------------------------------------
 
     def _start_job(self, instruction: StartJob) -> None:
+        self._preparing[instruction.run.attempt] = None
         self._spawn(self._run_job(instruction.run))
 
     async def _run_job(self, run: Run) -> None:
         try:
-            result = await self._workers.run(await self._job(run), self._on_output, self._on_start)
+            result = await self._result(run)
         except BadBlob as error:
-            result = _crashed(str(error))
+            result = _end(Outcome.CRASHED, str(error))
         except Exception as error:
             # Whatever a driver gets wrong must not leave the attempt open for ever.
             log.exception("attempt %d: the driver %s failed", run.attempt, run.driver)
-            result = _crashed(f"This node's driver {run.driver} failed: {error!r}.")
+            result = _end(Outcome.CRASHED, f"This node's driver {run.driver} failed: {error!r}.")
         self._feed(Ended(run.attempt, result))
+
+    async def _result(self, run: Run) -> Result:
+        try:
+            job = await self._job(run)
+        finally:
+            cancelled = self._preparing.pop(run.attempt)
+        # From here to the workers' own list nothing else gets a turn: no cancel falls in between.
+        if cancelled is not None:
+            return _end(Outcome.CANCELLED, cancelled)
+        return await self._workers.run(job, self._on_output, self._on_start)
 
     def _on_output(self, attempt: int, piece: Piece) -> None:
         self._feed(Output(attempt, piece))
@@ -305,7 +318,10 @@ class Agent:
         return content
 
     def _cancel_job(self, instruction: CancelJob) -> None:
-        self._workers.cancel(instruction.attempt, instruction.sentence)
+        if instruction.attempt in self._preparing:
+            self._preparing[instruction.attempt] = instruction.sentence
+        else:  # where the workers do not know it any more, it is over and its `Ended` on the way
+            self._workers.cancel(instruction.attempt, instruction.sentence)
 
     def _obtain(self, instruction: Obtain) -> None:
         self._spawn(self._look_for(instruction.blob))
@@ -375,9 +391,10 @@ class Agent:
             log.warning("The last results could not be stored.")
 
 
-def _crashed(sentence: str) -> Result:
+def _end(outcome: Outcome, sentence: str) -> Result:
+    """The end of an attempt of which no worker tells."""
     at = time.time()
-    return Result(outcome=Outcome.CRASHED, started_at=at, finished_at=at, sentence=sentence)
+    return Result(outcome=outcome, started_at=at, finished_at=at, sentence=sentence)
 
 
 def _call_in(

@@ -180,6 +180,8 @@ class FakeWorkers:
         self._ends[attempt].set_result(result or succeeded())
 
     def cancel(self, attempt: int, sentence: str) -> bool:
+        if attempt not in self._ends:
+            return False
         self.finish(attempt, succeeded(outcome=Outcome.CANCELLED, sentence=sentence))
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from random import Random
 import pytest
 
 from fogagent.address import PanelAddress
+from fogagent.blobs import BlobCache
 from fogagent.drivers.base import Result
 from fogagent.home import Home
 from fogagent.identity import Identity
@@ -187,6 +189,44 @@ async def test_cancel_stops_a_running_task(tmp_path: Path) -> None:
         await panel.say(Cancel(order=9, attempt=5, sentence="asked by ada"))
         finished = await panel.hears(Finished)
     assert (finished.outcome, finished.sentence) == (Outcome.CANCELLED, "asked by ada")
+
+
+async def test_a_cancel_that_comes_together_with_its_run_is_kept(tmp_path: Path) -> None:
+    workers = FakeWorkers(held=True)
+    async with FakePanel() as panel, running(panel, tmp_path, workers):
+        await panel.hears(Holding)
+        await panel.say(run_order(5), Cancel(order=9, attempt=5, sentence="asked by ada"))
+        finished = await panel.hears(Finished)
+    assert (finished.outcome, finished.sentence) == (Outcome.CANCELLED, "asked by ada")
+    assert workers.started == []
+
+
+async def test_a_cancel_while_the_payload_is_read_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read_slowly(cache: BlobCache, sha256: str) -> bytes | None:
+        reading.set()
+        go_on.wait(10)
+        return read(cache, sha256)
+
+    read = BlobCache.read
+    monkeypatch.setattr(BlobCache, "read", read_slowly)
+    sha256 = hashlib.sha256(b"program").hexdigest()
+    workers = FakeWorkers(held=True)
+    async with FakePanel() as panel, running(panel, tmp_path, workers):
+        await panel.hears(Holding)
+        await panel.say(run_order(5, payload=Blob(sha256=sha256, size=7)))
+        await panel.hears(Fetch)
+        await panel.say(Chunk(sha256=sha256, index=0, count=1, data=b"program"))
+        assert await asyncio.to_thread(reading.wait, 10)
+        await panel.say(Cancel(order=9, attempt=5, sentence="asked by ada"))
+        await panel.hears(Acknowledge, 2)
+        go_on.set()
+        finished = await panel.hears(Finished)
+    assert (finished.outcome, finished.sentence) == (Outcome.CANCELLED, "asked by ada")
+    assert workers.started == []
 
 
 async def test_a_large_payload_is_fetched_and_a_lost_connection_continues_it(tmp_path: Path) -> None:
