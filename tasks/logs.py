@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from django.db.models import F
@@ -128,7 +128,8 @@ def _ring(topics: frozenset[Key]) -> None:
     with _lock:
         waiters = [waiter for topic in topics for waiter in _waiters.get(str(topic), ())]
     for loop, event in waiters:
-        loop.call_soon_threadsafe(event.set)
+        with suppress(RuntimeError):  # the loop is closed: whoever waited in it is gone
+            loop.call_soon_threadsafe(event.set)
 
 
 on_wake("live", _ring)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from conftest import MakeNode
 from fogpanel import wakes
-from tasks.logs import read_log, split_character, stdout_of, watching
+from tasks.logs import _ring, read_log, split_character, stdout_of, watching
 from tasks.models import Attempt, LogChunk, Task
 
 
@@ -91,3 +92,17 @@ async def test_who_waits_is_woken_by_a_change(topic: str) -> None:
         wakes._deliver("live", {"task:70", "tasks"})
         await asyncio.sleep(0)
         assert not changed.is_set()
+
+
+def test_a_waiter_whose_loop_is_closed_keeps_nothing_from_the_others() -> None:
+    async def wait() -> tuple[AbstractContextManager[asyncio.Event], asyncio.Event]:
+        waiting = watching(Task(id=7))
+        return waiting, waiting.__enter__()
+
+    gone, _ = asyncio.run(wait())
+    with asyncio.Runner() as runner:
+        here, changed = runner.run(wait())
+        _ring(frozenset({"task:7"}))
+        runner.run(asyncio.wait_for(changed.wait(), 5))
+        here.__exit__(None, None, None)
+    gone.__exit__(None, None, None)
