@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fogagent import fingerprint
 from fogagent.address import PanelAddress
@@ -56,8 +56,10 @@ from fogagent.instructions import (
 )
 from fogagent.messages import Blob, Chunk, DriverFact, Facts, Outcome, Piece, Run
 from fogagent.outgoing import Outgoing
-from fogagent.spool import Spool, Stored
+from fogagent.spool import Spool
 from fogagent.state import AgentState
+
+T = TypeVar("T")
 
 log = logging.getLogger("fogagent")
 
@@ -124,11 +126,16 @@ class Agent:
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> ExitCode:
-        """Work until told to stop, or refused for good."""
+        """Work until told to stop, or refused for good.
+
+        Raises:
+            sqlite3.Error: the spool broke; no result could be stored or sent any more.
+        """
         loop = asyncio.get_running_loop()
         self._spool.start(
             on_stored=lambda reports: _call_in(loop, self._outgoing.stored, reports),
             on_trouble=lambda sentence: log.warning("%s", sentence),
+            on_broken=lambda error: _call_in(loop, self._fail, error),
         )
         self._spawn(self._watch_drivers())
         self._feed(Began())
@@ -173,10 +180,13 @@ class Agent:
     def _reap(self, task: asyncio.Task[None]) -> None:
         """A bug in a task must end the agent with a trace, not leave it half alive."""
         self._tasks.discard(task)
-        if task.cancelled() or task.exception() is None:
+        if task.cancelled() or (error := task.exception()) is None:
             return
+        self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
         if not self._exit.done():
-            self._exit.set_exception(task.exception() or RuntimeError())
+            self._exit.set_exception(error)
 
     # --- The connection ----------------------------------------------------------------------------
 
@@ -397,11 +407,9 @@ def _end(outcome: Outcome, sentence: str) -> Result:
     return Result(outcome=outcome, started_at=at, finished_at=at, sentence=sentence)
 
 
-def _call_in(
-    loop: asyncio.AbstractEventLoop, function: Callable[[list[Stored]], None], reports: list[Stored]
-) -> None:
-    with suppress(RuntimeError):  # the loop is closed: the agent has ended, the reports are on disk
-        loop.call_soon_threadsafe(function, reports)
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[T], None], news: T) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the agent has ended, the spool keeps what it has
+        loop.call_soon_threadsafe(function, news)
 
 
 _ACTS: dict[type[Instruction], Callable[[Agent, Any], None]] = {

@@ -10,6 +10,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,20 +66,29 @@ class Spool:
         self._path = path
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._broken = False
         self._reader = _connect(path)
         self._reader.executescript(_SCHEMA)
         self.first_seq = _begin_life(self._reader)
         self._writer = threading.Thread(target=self._write, name="spool", daemon=True)
 
-    def start(self, on_stored: Callable[[list[Stored]], None], on_trouble: Callable[[str], None]) -> None:
+    def start(
+        self,
+        on_stored: Callable[[list[Stored]], None],
+        on_trouble: Callable[[str], None],
+        on_broken: Callable[[sqlite3.Error], None],
+    ) -> None:
         """Begin to write.
 
         ``on_stored`` is called on the writer's thread with each batch, in order of ``seq``, once it
         is on disk; ``on_trouble`` with a sentence when the disk refuses. Then the batch stays in
         memory and is tried again until it goes through: nothing is sent that is not safe.
+        ``on_broken`` is called at most once, when trying again is no use, as with a damaged file:
+        nothing is stored any more.
         """
         self._on_stored = on_stored
         self._on_trouble = on_trouble
+        self._on_broken = on_broken
         self._writer.start()
 
     def kept(self) -> list[Kept]:
@@ -107,10 +117,10 @@ class Spool:
         self._queue.put(_Deletes(seqs))
 
     def close(self, timeout_s: float) -> bool:
-        """Write what is queued and close. False if the disk would not take it in time."""
+        """Write what is queued and close. False if the disk would not take it, or not in time."""
         self._queue.put(None)
         self._writer.join(timeout_s)
-        written = not self._writer.is_alive()
+        written = not self._writer.is_alive() and not self._broken
         self._closing.set()
         self._writer.join(timeout_s)
         self._reader.close()
@@ -119,7 +129,14 @@ class Spool:
     # --- The writer's thread -----------------------------------------------------------------------
 
     def _write(self) -> None:
-        connection = _connect(self._path)
+        try:
+            with closing(_connect(self._path)) as connection:
+                self._write_all(connection)
+        except sqlite3.Error as error:
+            self._broken = True
+            self._on_broken(error)
+
+    def _write_all(self, connection: sqlite3.Connection) -> None:
         ending = False
         while not ending:
             batch, ending = self._gather()
@@ -127,7 +144,6 @@ class Spool:
                 if self._closing.wait(RETRY_S):
                     ending = True
                     break
-        connection.close()
 
     def _gather(self) -> tuple[list[_Inserts | _Deletes], bool]:
         """Wait for one piece of work, then take all there is."""

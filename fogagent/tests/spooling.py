@@ -15,7 +15,7 @@ def main() -> None:
         sys.stdout.write("".join(f"{report.seq}\n" for report in reports))
         sys.stdout.flush()
 
-    spool.start(on_stored=say, on_trouble=sys.exit)
+    spool.start(on_stored=say, on_trouble=sys.exit, on_broken=lambda error: sys.exit(str(error)))
     for number in range(1_000_000):
         spool.keep([Entry(spool.first_seq + number, attempt=number + 1, final=True, body=b"x" * 100)])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from random import Random
 
@@ -276,6 +277,22 @@ async def test_a_driver_that_raises_ends_the_attempt(tmp_path: Path) -> None:
         finished = await panel.hears(Finished)
     assert finished.outcome is Outcome.CRASHED
     assert "no such thing" in finished.sentence
+
+
+async def test_a_broken_spool_ends_the_agent(tmp_path: Path) -> None:
+    async with FakePanel() as panel:
+        agent = agent_for(panel, tmp_path, FakeWorkers())
+        life = asyncio.create_task(agent.run())
+        await panel.hears(Holding)
+        with closing(sqlite3.connect(Home(tmp_path).spool)) as vandal:
+            # Reading still works, so it is the writer that meets the damage.
+            vandal.execute(
+                "CREATE TRIGGER damage BEFORE INSERT ON reports BEGIN SELECT RAISE(ABORT, 'damaged'); END"
+            )
+        await panel.say(run_order(5))
+        with pytest.raises(sqlite3.DatabaseError, match="damaged"):
+            await asyncio.wait_for(life, 10)
+    assert panel.heard(Finished) == []
 
 
 async def test_beats_on_the_interval_it_was_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import queue
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ class Opened:
         self.spool = Spool(path)
         self.kept = self.spool.kept()
         self.first_seq = self.spool.first_seq
-        self.spool.start(self.stored.put, self.troubles.put)
+        self.errors: queue.Queue[sqlite3.Error] = queue.Queue()
+        self.spool.start(self.stored.put, self.troubles.put, self.errors.put)
 
     def keep(self, number: int, *, attempt: int = 1, final: bool = False, body: bytes = b"x") -> int:
         seq = self.first_seq + number
@@ -134,6 +136,20 @@ def test_closing_says_so_when_the_disk_refuses(path: Path, monkeypatch: pytest.M
     blocker.close()
     opened.keep(0)
     assert not opened.spool.close(0.1)
+
+
+def test_a_file_damaged_in_use_is_given_up(path: Path) -> None:
+    opened = Opened(path)
+    opened.keep(0)
+    opened.wait_for(1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as vandal:
+        vandal.execute("PRAGMA writable_schema = ON")
+        vandal.execute("UPDATE sqlite_master SET rootpage = 9999 WHERE name = 'reports'")
+        vandal.execute("PRAGMA schema_version = 9999")  # has the others read the schema again
+    opened.keep(1)
+    assert "malformed" in str(opened.errors.get(timeout=10))
+    assert opened.troubles.empty()
+    assert not opened.spool.close(5)
 
 
 def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
