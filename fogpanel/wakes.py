@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+import redis.exceptions
 import structlog
 from channels.layers import BaseChannelLayer, channel_layers
 from django.db import transaction
@@ -25,6 +26,7 @@ GROUP = "wakes"
 GATHER_S = 0.005
 REJOIN_S = 10.0  # a restarted broker forgets its groups
 RETRY_S = 1.0
+AWAY = (OSError, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 
 log = structlog.get_logger(__name__)
 _listeners: dict[str, list[Listener]] = defaultdict(list)
@@ -50,8 +52,12 @@ def _tell(kind: str, keys: frozenset[Key]) -> None:
 
 
 def _deliver(kind: str, keys: Iterable[Key]) -> None:
+    """Call the listeners. One that fails must not tell whoever has just committed that something failed."""
     for listener in _listeners[kind]:
-        listener(frozenset(keys))
+        try:
+            listener(frozenset(keys))
+        except Exception:
+            log.exception("A listener to wakes failed", kind=kind)
 
 
 class Hub(threading.Thread):
@@ -63,7 +69,7 @@ class Hub(threading.Thread):
         self._lock = threading.Lock()
         self._outgoing: dict[str, set[Key]] = {}
         self._loop = asyncio.new_event_loop()
-        self._something: asyncio.Event
+        self._something = asyncio.Event()
 
     def send(self, kind: str, keys: Iterable[Key]) -> None:
         with self._lock:
@@ -77,7 +83,7 @@ class Hub(threading.Thread):
         self._loop.run_until_complete(self._main())
 
     async def _main(self) -> None:
-        self._something = asyncio.Event()
+        self._something.set()  # for what was sent before the loop ran
         # A layer of our own: connections of the default one belong to another event loop.
         layer = channel_layers.make_backend("default")
         await asyncio.gather(self._keep(self._send_all, layer), self._keep(self._receive_all, layer))
@@ -92,10 +98,13 @@ class Hub(threading.Thread):
                     log.info("The broker answers again", work=work.__name__)
                     away = False
                 await work(layer)
-            except Exception as error:
+            except AWAY as error:
                 if not away:
                     log.warning("The broker does not answer; looking periodically instead", error=str(error))
                 away = True
+                await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("Wakes could not be carried; trying again", work=work.__name__)
                 await asyncio.sleep(RETRY_S)
 
     async def _send_all(self, layer: BaseChannelLayer) -> None:
