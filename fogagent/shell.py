@@ -123,6 +123,7 @@ class Agent:
         self._preparing: dict[int, str | None] = {}
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._measurable = True
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> ExitCode:
@@ -251,11 +252,21 @@ class Agent:
         self._outgoing.post(instruction.message)
 
     def _beat(self, instruction: Beat) -> None:
-        self._outgoing.post(
-            fingerprint.heartbeat_sample(
+        """A machine that cannot be measured (its state folder is gone, no file can be opened) is silent.
+
+        The panel then gives its work to others; when the trouble is over, it beats again.
+        """
+        try:
+            sample = fingerprint.heartbeat_sample(
                 at=time.time(), running=instruction.running, state_dir=self._home.path
             )
-        )
+        except OSError as error:
+            if self._measurable:
+                log.warning("No heartbeats, as this machine cannot be measured: %s.", error)
+            self._measurable = False
+        else:
+            self._measurable = True
+            self._outgoing.post(sample)
 
     # --- Reports -----------------------------------------------------------------------------------
 

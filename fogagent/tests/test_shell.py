@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
+from fogagent import fingerprint
 from fogagent.address import PanelAddress
 from fogagent.blobs import BlobCache
 from fogagent.drivers.base import Result
+from fogagent.fingerprint import heartbeat_sample
 from fogagent.home import Home
 from fogagent.identity import Identity
 from fogagent.instructions import ExitCode
@@ -299,6 +303,28 @@ async def test_beats_on_the_interval_it_was_told(tmp_path: Path) -> None:
     async with FakePanel(heartbeat_s=0.1) as panel, running(panel, tmp_path, FakeWorkers()):
         beat = await panel.hears(Heartbeat, 3)
     assert beat.memory_total_mb > 0
+
+
+async def test_beats_again_when_its_folder_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    beats = itertools.count(1)
+
+    def sample_while_the_folder_is_moved(**given: Any) -> Heartbeat:
+        beat = next(beats)
+        if beat == 2:
+            home.rename(away)
+        elif beat == 4:
+            away.rename(home)
+        return heartbeat_sample(**given)
+
+    monkeypatch.setattr(fingerprint, "heartbeat_sample", sample_while_the_folder_is_moved)
+    async with FakePanel(heartbeat_s=0.1) as panel, running(panel, home, FakeWorkers()):
+        await panel.hears(Heartbeat, 3)
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("cannot be measured" in sentence for sentence in said) == 1
+    assert next(beats) > 5  # two of them were not sent
 
 
 async def test_says_goodbye_after_the_last_result(tmp_path: Path) -> None:
