@@ -7,16 +7,18 @@ import re
 import secrets
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from coordinator.values import Availability
 from fogagent.identity import ENROL, BadSignature, enrolment_text, verify
 from fogagent.messages import Facts
 from fogpanel import audit, live
@@ -29,6 +31,7 @@ KEY_PREFIX = "fog_"
 SHOWN_CHARACTERS = 8
 MAX_USES = 10_000
 MAX_LIFETIME_S = 366 * 86_400
+STORE_TRIES = 5
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -136,6 +139,14 @@ def enrol(request: EnrolRequest, address: str | None) -> Enrolled:
         JoinError: the key is wrong, used up, expired or revoked, the signature or a fact is wrong.
     """
     _verify(request)
+    for _ in range(STORE_TRIES - 1):
+        # Another machine may take the name, or this one ask twice, between our look and our write.
+        with suppress(IntegrityError):
+            return _enrol(request, address)
+    return _enrol(request, address)
+
+
+def _enrol(request: EnrolRequest, address: str | None) -> Enrolled:
     now = timezone.now()
     with transaction.atomic():
         known = Node.objects.filter(public_key=request.public_key.hex()).first()
@@ -183,6 +194,9 @@ def _store_node(
     node.group, node.join_key, node.address = key.group, key, address
     node.approved_at = None if key.group and key.group.needs_approval else now
     node.archived_at = node.gone_at = None
+    node.availability = Availability.SCHEDULABLE
+    node.connected = node.said_goodbye = False
+    node.open_attempts = 0
     node.cpu_millis = node.free_cpu_millis = facts.cpu_millis
     node.memory_mb = node.free_memory_mb = facts.memory_mb
     node.disk_mb = node.free_disk_mb = facts.disk_mb

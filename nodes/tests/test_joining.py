@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import IntegrityError
 from django.utils import timezone
 
+from conftest import MakeNode
 from fogagent.identity import ENROL, Identity, enrolment_text
 from fogagent.messages import Facts
 from nodes import joining
@@ -84,6 +87,28 @@ def test_names_stay_unique(make_key: MakeKey) -> None:
     assert names == ["kiosk", "kiosk-2", "kiosk-3"]
 
 
+def test_two_machines_of_one_name_at_once_both_join(
+    make_key: MakeKey, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_node(name="kiosk")
+    looks = chain(["kiosk"], repeat(None))  # the first look was before the other machine was stored
+    free_name = joining._free_name
+    monkeypatch.setattr(joining, "_free_name", lambda *given: next(looks) or free_name(*given))
+    key, text = make_key(uses=5)
+    assert joining.enrol(request(text, name="kiosk"), None).node.name == "kiosk-2"
+    key.refresh_from_db()
+    assert key.uses_left == 4
+
+
+def test_a_name_that_is_never_free_is_not_tried_for_ever(
+    make_key: MakeKey, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_node(name="kiosk")
+    monkeypatch.setattr(joining, "_free_name", lambda *given: "kiosk")
+    with pytest.raises(IntegrityError):
+        joining.enrol(request(make_key()[1]), None)
+
+
 def test_a_group_may_want_approval(make_key: MakeKey, operator: User) -> None:
     _, text = make_key(group=Group.objects.create(name="guests", needs_approval=True))
     enrolled = joining.enrol(request(text), None)
@@ -102,6 +127,24 @@ def test_a_removed_machine_that_joins_again_keeps_its_history(make_key: MakeKey,
     assert joining.enrol(request(text, identity), None).node.id == node.id
     node.refresh_from_db()
     assert (node.name, node.archived_at) == ("my-kiosk", None)
+
+
+def test_a_removed_machine_that_joins_again_begins_anew(make_key: MakeKey, operator: User) -> None:
+    from nodes import operations
+
+    identity = Identity.generate()
+    _, text = make_key(uses=2)
+    node = joining.enrol(request(text, identity), None).node
+    operations.remove(node, operator)
+    old_life = {"availability": "drained", "said_goodbye": True, "open_attempts": 3, "connected": True}
+    Node.objects.filter(id=node.id).update(**old_life)
+    joining.enrol(request(text, identity), None)
+    assert Node.objects.values(*old_life).get(id=node.id) == {
+        "availability": "schedulable",
+        "said_goodbye": False,
+        "open_attempts": 0,
+        "connected": False,
+    }
 
 
 def spoil_expiry(key: JoinKey, operator: User) -> None:
