@@ -133,11 +133,14 @@ def list_tokens(request: SignedInRequest) -> Tokens:
 
 @router.post("/tokens/{int:token_id}/revoke", response=TokenOut, tags=["tokens"])
 def revoke_token(request: SignedInRequest, token_id: int) -> HttpResponse:
-    """End one of your own tokens at once."""
+    """End one of your own tokens at once. A token with no scope but ``read`` ends only itself."""
     require(request.user, Role.VIEWER)
     token = ApiToken.objects.filter(id=token_id, user=request.user).first()
     if token is None:
         raise problems.not_found(f"token {token_id} of yours")
+    scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
+    if scheme and not tokens.is_text_of(token, sent):
+        require(request.user, Role.SUBMITTER)
 
     def revoke() -> TokenOut:
         tokens.revoke(token, request.user)

@@ -79,6 +79,10 @@ def find(text: str, now: datetime) -> ApiToken | None:
     return token
 
 
+def is_text_of(token: ApiToken, text: str) -> bool:
+    return secrets.compare_digest(token.digest, _digest(text))
+
+
 def _strongest(scopes: Sequence[str]) -> Role:
     return max((Scope(scope) for scope in scopes), key=list(Scope).index, default=Scope.READ).role
 

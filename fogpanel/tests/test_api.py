@@ -218,6 +218,24 @@ def test_a_token_ends_when_revoked(sign_in: Body) -> None:
     problem(api.get("/nodes"), 401, "not-signed-in")
 
 
+def test_a_token_for_reading_ends_itself_and_no_other(submitter: User) -> None:
+    other, reader = Api(submitter, Scope.SUBMIT), Api(submitter, Scope.READ)
+    others_id, readers_id = ApiToken.objects.order_by("id").values_list("id", flat=True)
+    problem(reader.post(f"/tokens/{others_id}/revoke"), 403, "role-missing")
+    assert reader.post(f"/tokens/{readers_id}/revoke").status_code == 200
+    assert other.get("/tokens").status_code == 200
+    assert other.post(f"/tokens/{others_id}/revoke").status_code == 200
+
+
+def test_a_viewer_who_is_signed_in_revokes_any_token_of_theirs(viewer: User) -> None:
+    Api(viewer)
+    token = ApiToken.objects.get()
+    client = Client()
+    client.force_login(viewer)
+    answer = client.post(f"/api/v1/tokens/{token.id}/revoke", content_type=JSON)
+    assert answer.json()["revoked_at"]
+
+
 def test_somebody_elses_token_cannot_be_revoked(sign_in: Body, operator: User) -> None:
     given = Api(None).post("/tokens", sign_in).json()
     problem(Api(operator, Scope.OPERATE).post(f"/tokens/{given['id']}/revoke"), 404, "not-found")
