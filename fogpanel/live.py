@@ -271,7 +271,7 @@ class Hub:
         if for_all:
             watch.rendered_at, watch.stale, watch.failed = now, False, False
         pieces: dict[int, tuple[str, int]] = {}
-        shown = []
+        shown: list[tuple[Subscriber, str]] = []
         for subscriber, position in watch.seen.items():
             if not for_all and position is not None:
                 continue

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import pytest
 import redis.exceptions
-from channels.layers import InMemoryChannelLayer
+from channels.layers import InMemoryChannelLayer, channel_layers
 from structlog.testing import capture_logs
 
 from fogpanel import wakes
@@ -36,12 +36,12 @@ class Wire(InMemoryChannelLayer):
     def __init__(self, *failures: Exception) -> None:
         super().__init__()
         self.failures = list(failures)
-        self.tries = 0
+        self.tried = asyncio.Event()
         self.left: list[object] = []
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         if message["wakes"]:
-            self.tries += 1
+            self.tried.set()
             if self.failures:
                 raise self.failures.pop(0)
             self.left.append(message["wakes"])
@@ -52,15 +52,14 @@ def carry(hub: wakes.Hub, monkeypatch: pytest.MonkeyPatch) -> Carry:
     """``carry(wire, 1, 2)``: send these, each after the one before was carried or failed; what left."""
 
     def carry(wire: Wire, *keys: int) -> list[object]:
-        monkeypatch.setattr(wakes.channel_layers, "make_backend", lambda name: wire)
+        monkeypatch.setattr(channel_layers, "make_backend", lambda name: wire)
 
         async def main() -> list[object]:
             running = asyncio.create_task(hub._main())
             for key in keys:
-                before = wire.tries
+                wire.tried.clear()
                 hub.send("orders", [key])
-                while wire.tries == before:
-                    await asyncio.sleep(0)
+                await wire.tried.wait()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             return wire.left
