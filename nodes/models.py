@@ -45,7 +45,7 @@ class Node(models.Model):
     """One machine: who it is, what it offers, what is free of that, and when it was last heard.
 
     Its status is not stored but derived from these facts (`nodes.status`). ``free_*`` is what no open
-    attempt has reserved; it changes only by conditional updates (`tasks.commit`, `tasks.results`). It
+    attempt has reserved; it changes only by conditional updates (`tasks.capacity`). It
     is negative while an owner has shrunk the share below what is reserved already.
     Every write sets ``changed_at``, by which each process keeps its view of the fleet up to date.
     """

@@ -61,7 +61,6 @@ class DecisionAdmin(ReadOnlyAdmin):
         "eligible",
         "decided_at",
         "took_us",
-        "repeated",
     )
     list_filter = ("strategy",)
     search_fields = ("=id", "=task__id", "chosen__name__exact")

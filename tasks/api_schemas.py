@@ -164,7 +164,6 @@ class DecisionOut(Schema):
     others: dict[str, int | None]
     decided_at: datetime
     took_us: float
-    repeated: int
     nodes: list[dict[str, Any]]
 
 
@@ -283,7 +282,6 @@ def decision_out(decision: Decision) -> DecisionOut:
         others=decision.others,
         decided_at=decision.decided_at,
         took_us=decision.took_us,
-        repeated=decision.repeated,
         nodes=decision.explanation.rows if decision.explanation else [],
     )
 

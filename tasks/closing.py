@@ -26,7 +26,7 @@ from tasks.capacity import NOTHING, give_back
 from tasks.models import Attempt, Task
 from tasks.orders import cancel_orders, subject
 from tasks.routing_view import needs_of
-from tasks.states import TaskState
+from tasks.states import PLACED, TaskState, sources
 
 LOST = "lost"  # its node went, or forgot it
 MOVED = "moved"  # somebody wanted its node free; costs the task no try
@@ -107,9 +107,7 @@ def _move_task_on(attempt: Attempt, ending: Ending, now: datetime) -> None:
 
 def _finish(task: Task, state: TaskState, ending: Ending, now: datetime) -> None:
     """Accept this attempt's end as the task's, unless another one's was accepted before."""
-    accepted = Task.objects.filter(
-        id=task.id, accepted_attempt=None, state__in=[TaskState.ASSIGNED, TaskState.RUNNING]
-    ).update(
+    accepted = Task.objects.filter(id=task.id, accepted_attempt=None, state__in=sources(state)).update(
         state=state,
         accepted_attempt_id=ending.attempt_id,
         # A short task's end overtakes the news of its start.
@@ -134,7 +132,7 @@ def _supersede_others(task: Task, now: datetime) -> None:
 def _try_again(attempt: Attempt, ending: Ending, now: datetime) -> None:
     """Back to the queue while attempts remain; a task that was to be cancelled is cancelled."""
     task = Task.objects.get(id=attempt.task_id)
-    if task.state not in (TaskState.ASSIGNED, TaskState.RUNNING) or _has_open_attempt(task):
+    if task.state not in PLACED or _has_open_attempt(task):
         return
     if task.cancel_requested_at is not None:
         _set_state(task, TaskState.CANCELLED, "cancelled on request", now, finished_at=now)
@@ -161,5 +159,6 @@ def _has_open_attempt(task: Task) -> bool:
 
 
 def _set_state(task: Task, state: TaskState, reason: str, now: datetime, **columns: Any) -> None:
-    placed = Task.objects.filter(id=task.id, state__in=[TaskState.ASSIGNED, TaskState.RUNNING])
-    placed.update(state=state, reason=audit.shorten(reason), changed_at=now, **columns)
+    Task.objects.filter(id=task.id, state__in=sources(state)).update(
+        state=state, reason=audit.shorten(reason), changed_at=now, **columns
+    )

@@ -20,7 +20,7 @@ from tasks.capacity import NOTHING, take
 from tasks.models import Attempt, Decision, Explanation, Task
 from tasks.orders import run_orders
 from tasks.routing_view import needs_of
-from tasks.states import TaskState
+from tasks.states import TaskState, sources
 
 
 def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = timezone.now) -> set[int]:
@@ -47,7 +47,9 @@ def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = ti
 
 
 def _lock_queued(task_ids: Sequence[Any]) -> dict[int, Task]:
-    queued = Task.objects.filter(id__in=task_ids, state=TaskState.QUEUED, cancel_requested_at=None)
+    queued = Task.objects.filter(
+        id__in=task_ids, state__in=sources(TaskState.ASSIGNED), cancel_requested_at=None
+    )
     if connection.features.has_select_for_update_skip_locked:
         queued = queued.select_for_update(skip_locked=True, of=("self",))
     return {task.id: task for task in queued.order_by("id")}

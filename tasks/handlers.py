@@ -23,7 +23,7 @@ from nodes.models import Order
 from tasks.closing import LOST, Ending, close, open_attempts
 from tasks.models import Attempt, BlobChunk, LogChunk, Task
 from tasks.orders import cancel_orders, subject
-from tasks.states import TaskState
+from tasks.states import TaskState, sources
 
 CANCEL_MOST = 1000
 """How many attempts one Holding can make us cancel; the next connection tells of the rest."""
@@ -41,7 +41,7 @@ def mark_started(received: Sequence[tuple[int, Started]], now: datetime) -> None
         started_at=now
     )
     task_ids = [attempt.task_id for attempt in attempts]
-    Task.objects.filter(id__in=task_ids, state=TaskState.ASSIGNED).update(
+    Task.objects.filter(id__in=task_ids, state__in=sources(TaskState.RUNNING)).update(
         state=TaskState.RUNNING, started_at=now, changed_at=now
     )
     live.changed("tasks", "fleet", *(f"task:{task_id}" for task_id in task_ids))

@@ -12,7 +12,7 @@ from nodes import outbox
 from tasks.closing import LOST, Ending, close, open_attempts
 from tasks.models import Attempt, Task
 from tasks.orders import cancel_orders
-from tasks.states import TaskState
+from tasks.states import TaskState, sources
 
 SWEEP_MOST = 500
 REPORT_GRACE = timedelta(minutes=5)
@@ -26,7 +26,7 @@ def expire_queued(run: Run) -> None:
     ids = list(late.values_list("id", flat=True)[:SWEEP_MOST])
     if ids:
         with transaction.atomic():
-            Task.objects.filter(id__in=ids, state=TaskState.QUEUED).update(
+            Task.objects.filter(id__in=ids, state__in=sources(TaskState.EXPIRED)).update(
                 state=TaskState.EXPIRED,
                 finished_at=run.now,
                 reason="No node could take it in time.",

@@ -154,7 +154,7 @@ class Explanation(models.Model):
 
 
 class Decision(models.Model):
-    """Why a task went where it went, or why it waits. Written once; a wait counts its repetitions."""
+    """Why a task went where it went, or why it waits. Written once."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="decisions")
     attempt = models.OneToOneField(
@@ -169,7 +169,6 @@ class Decision(models.Model):
     explanation = models.ForeignKey(Explanation, on_delete=models.SET_NULL, null=True, blank=True)
     decided_at = models.DateTimeField()
     took_us = models.FloatField()
-    repeated = models.PositiveIntegerField(default=1)
 
     class Meta:
         ordering = ["id"]

@@ -13,7 +13,7 @@ from nodes import outbox
 from tasks.closing import open_attempts
 from tasks.models import Task
 from tasks.orders import cancel_orders
-from tasks.states import TaskState
+from tasks.states import PLACED, TaskState
 
 SPECIFICATION = (
     "name", "driver", "payload_id", "image", "args", "env", "stdin_id", "network", "timeout_s", "cpu_millis",
@@ -34,9 +34,7 @@ def cancel(task: Task, actor: AnyUser) -> None:
             reason="cancelled on request",
             changed_at=now,
         )
-        placed = Task.objects.filter(
-            id=task.id, state__in=[TaskState.ASSIGNED, TaskState.RUNNING], cancel_requested_at=None
-        )
+        placed = Task.objects.filter(id=task.id, state__in=PLACED, cancel_requested_at=None)
         if not cancelled and placed.update(cancel_requested_at=now, changed_at=now):
             outbox.put(cancel_orders(((a.node_id, a.id) for a in running), "cancelled on request"), now)
             cancelled = 1

@@ -1,4 +1,4 @@
-"""The life of a task, as one table. Everything that changes a task's state asks here first."""
+"""The life of a task, as one table. Conditional updates ask it from where a state can be reached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TaskState(StrEnum):
 _S = TaskState
 
 TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
-    _S.QUEUED: frozenset({_S.ASSIGNED, _S.CANCELLED, _S.EXPIRED, _S.FAILED}),
+    _S.QUEUED: frozenset({_S.ASSIGNED, _S.CANCELLED, _S.EXPIRED}),
     # A report can overtake the news that work began; a lost attempt goes back to the queue.
     _S.ASSIGNED: frozenset({_S.RUNNING, _S.QUEUED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
     _S.RUNNING: frozenset({_S.QUEUED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),

@@ -111,7 +111,6 @@ class Migration(migrations.Migration):
                 ('others', models.JSONField(default=dict, help_text='Strategy → node id it would have chosen, or null')),
                 ('decided_at', models.DateTimeField()),
                 ('took_us', models.FloatField()),
-                ('repeated', models.PositiveIntegerField(default=1)),
                 ('attempt', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='decision', to='tasks.attempt')),
                 ('chosen', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='nodes.node')),
                 ('explanation', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to='tasks.explanation')),
