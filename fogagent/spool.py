@@ -19,6 +19,8 @@ from fogagent.attempts import Kept
 SEQS_PER_LIFE = 2**32
 """Each start takes a fresh stretch of numbers, reserved on disk before the first is used."""
 RETRY_S = 1.0
+MOST_WORK_A_COMMIT = 1_000
+"""A commit waits for no more than this: whoever never pauses must not keep what is queued from disk."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reports (
@@ -146,11 +148,13 @@ class Spool:
                     break
 
     def _gather(self) -> tuple[list[_Inserts | _Deletes], bool]:
-        """Wait for one piece of work, then take all there is."""
+        """Wait for one piece of work, then take what else is there, up to a commit's worth."""
         batch: list[_Inserts | _Deletes] = []
         work = self._queue.get()
         while work is not None:
             batch.append(work)
+            if len(batch) == MOST_WORK_A_COMMIT:
+                return batch, False
             try:
                 work = self._queue.get_nowait()
             except queue.Empty:

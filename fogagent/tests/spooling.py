@@ -1,4 +1,4 @@
-"""A process that spools reports and says which are safe, until it is killed: `spooling.py PATH`."""
+"""A process that spools reports and says which are safe, until killed or out of input: `spooling.py PATH`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def main() -> None:
     spool.start(on_stored=say, on_trouble=sys.exit, on_broken=lambda error: sys.exit(str(error)))
     for number in range(1_000_000):
         spool.keep([Entry(spool.first_seq + number, attempt=number + 1, final=True, body=b"x" * 100)])
+    sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -13,19 +13,21 @@ import pytest
 
 from fogagent import spool as spool_module
 from fogagent.attempts import Kept
-from fogagent.spool import SEQS_PER_LIFE, Entry, Spool, Stored
+from fogagent.spool import MOST_WORK_A_COMMIT, SEQS_PER_LIFE, Entry, Spool, Stored
 
 
 class Opened:
-    """A spool whose batches and complaints wait to be looked at."""
+    """A spool whose batches and complaints wait to be looked at; ``before`` is queued before it starts."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before: int = 0) -> None:
         self.stored: queue.Queue[list[Stored]] = queue.Queue()
         self.troubles: queue.Queue[str] = queue.Queue()
         self.spool = Spool(path)
         self.kept = self.spool.kept()
         self.first_seq = self.spool.first_seq
         self.errors: queue.Queue[sqlite3.Error] = queue.Queue()
+        for number in range(before):
+            self.keep(number)
         self.spool.start(self.stored.put, self.troubles.put, self.errors.put)
 
     def keep(self, number: int, *, attempt: int = 1, final: bool = False, body: bytes = b"x") -> int:
@@ -99,14 +101,26 @@ def test_closing_writes_what_is_queued(path: Path) -> None:
     connection.close()
 
 
+def test_no_backlog_is_too_long_for_its_first_reports_to_become_safe(path: Path) -> None:
+    opened = Opened(path, before=2 * MOST_WORK_A_COMMIT + 1)
+    sizes = [len(opened.stored.get(timeout=10)) for _ in range(3)]
+    assert sizes == [MOST_WORK_A_COMMIT, MOST_WORK_A_COMMIT, 1]
+    assert opened.spool.close(5)
+
+
 def test_a_killed_process_loses_nothing_that_was_said_to_be_safe(path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "fogagent.tests.spooling", str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "fogagent.tests.spooling", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert process.stdin is not None
     assert process.stdout is not None
     safe = [int(process.stdout.readline()) for _ in range(3_000)]
     process.kill()
     safe += [int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    process.stdin.close()
     process.stdout.close()
     process.wait()
     opened = Opened(path)
