@@ -2,30 +2,28 @@
 
 Accepted, failed, lost, cancelled: every way out of an open attempt comes through `close`, within the
 transaction of its cause. So capacity is returned exactly once, a task gets at most one accepted
-result, and what is lost goes back to the queue.
+result, and what is lost goes back to the queue. Many attempts cost a few statements, not a few each.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
-from django.db.models import F, Value
-from django.db.models.functions import Coalesce
 
 from coordinator.values import Resources
 from fogagent.messages import Outcome, Usage
 from fogpanel import audit, live
+from fogpanel.rows import update_each
 from fogpanel.wakes import wake
 from nodes import outbox
 from tasks.capacity import NOTHING, give_back
 from tasks.models import Attempt, Task
 from tasks.orders import cancel_orders, subject
-from tasks.routing_view import needs_of
 from tasks.states import PLACED, TaskState, sources
 
 LOST = "lost"  # its node went, or forgot it
@@ -51,92 +49,139 @@ class Ending:
     truncated: bool = False
 
 
-def open_attempts(**filters: Any) -> list[Attempt]:
-    """Open attempts with their tasks, locked in the order of their keys where the database can."""
-    rows = Attempt.objects.select_for_update(of=("self", "task")).select_related("task")
-    return list(rows.filter(ended_at=None, **filters).order_by("id"))
+class OpenAttempt(NamedTuple):
+    """What ending an attempt takes: of itself, and of its task what it reserved and refers to."""
+
+    id: int
+    node_id: int
+    task_id: int
+    started_at: datetime | None
+    cpu_millis: int
+    memory_mb: int
+    disk_mb: int
+    gpu_count: int
+    payload_id: str | None
+    stdin_id: str | None
+
+    @property
+    def needs(self) -> Resources:
+        return Resources(
+            cpu_millis=self.cpu_millis, memory_mb=self.memory_mb, disk_mb=self.disk_mb, gpus=self.gpu_count
+        )
 
 
-def close(attempts: Sequence[Attempt], endings: Sequence[Ending], now: datetime) -> None:
+Pair: TypeAlias = tuple[OpenAttempt, Ending]
+
+_OF_TASK = ("cpu_millis", "memory_mb", "disk_mb", "gpu_count", "payload_id", "stdin_id")
+
+
+def open_attempts(**filters: Any) -> list[OpenAttempt]:
+    """Open attempts, locked with their tasks in the order of their keys where the database can."""
+    rows = Attempt.objects.select_for_update().filter(ended_at=None, **filters).order_by("id")
+    columns = ("id", "node_id", "task_id", "started_at", *(f"task__{name}" for name in _OF_TASK))
+    return [OpenAttempt._make(row) for row in rows.values_list(*columns)]
+
+
+def close(attempts: Sequence[OpenAttempt], endings: Sequence[Ending], now: datetime) -> None:
     """End these open attempts (from `open_attempts`) and move their tasks on."""
     of_attempt = {attempt.id: attempt for attempt in attempts}
     pairs = [(of_attempt[ending.attempt_id], ending) for ending in endings]
     if not pairs:
         return
-    for attempt, ending in pairs:
-        _end_attempt(attempt, ending, now)
+    _end_attempts(pairs, now)
     _return_capacity([attempt for attempt, _ in pairs], now)
     outbox.withdraw([subject(attempt.id) for attempt, _ in pairs], now)
-    for attempt, ending in pairs:
-        _move_task_on(attempt, ending, now)
+    _move_tasks_on(pairs, now)
     wake("placer")
     live.changed("tasks", "fleet", "nodes")
     live.changed(*(f"{name}:{attempt.task_id}" for attempt, _ in pairs for name in ("task", "log")))
     live.changed(*{f"node:{attempt.node_id}" for attempt, _ in pairs})
 
 
-def _end_attempt(attempt: Attempt, ending: Ending, now: datetime) -> None:
-    attempt.ended_at, attempt.outcome = now, ending.outcome
-    Attempt.objects.filter(id=attempt.id, ended_at=None).update(
-        ended_at=now,
-        outcome=ending.outcome,
-        sentence=ending.sentence,
-        exit_code=ending.exit_code,
-        usage=msgspec.to_builtins(ending.usage) if ending.usage else None,
-        truncated=ending.truncated,
-    )
+def _end_attempts(pairs: Iterable[Pair], now: datetime) -> None:
+    columns = ("ended_at", "outcome", "sentence", "exit_code", "usage", "truncated")
+    rows = [
+        (
+            now,
+            ending.outcome,
+            ending.sentence,
+            ending.exit_code,
+            msgspec.to_builtins(ending.usage) if ending.usage else None,
+            ending.truncated,
+            attempt.id,
+        )
+        for attempt, ending in pairs
+    ]
+    ended = update_each(Attempt, columns, rows, where="ended_at IS NULL")
+    assert ended == len(rows), f"{len(rows) - ended} attempts were not open any more"
 
 
-def _return_capacity(attempts: Sequence[Attempt], now: datetime) -> None:
+def _return_capacity(attempts: Sequence[OpenAttempt], now: datetime) -> None:
     freed: dict[int, tuple[Resources, int]] = defaultdict(lambda: (NOTHING, 0))
     for attempt in attempts:
         needs, number = freed[attempt.node_id]
-        freed[attempt.node_id] = needs + needs_of(attempt.task), number + 1
+        freed[attempt.node_id] = needs + attempt.needs, number + 1
     give_back(freed, now)
 
 
-def _move_task_on(attempt: Attempt, ending: Ending, now: datetime) -> None:
-    task = attempt.task
-    if ending.outcome == Outcome.SUCCEEDED:
-        _finish(task, TaskState.SUCCEEDED, ending, now)
-    elif ending.outcome in PROGRAM_ENDED:
-        _finish(task, TaskState.FAILED, ending, now)
-    elif ending.outcome != SUPERSEDED:
-        _try_again(attempt, ending, now)
+def _move_tasks_on(pairs: Iterable[Pair], now: datetime) -> None:
+    finished: dict[int, tuple[TaskState, Ending]] = {}
+    tried: dict[int, Ending] = {}
+    for attempt, ending in pairs:
+        if ending.outcome == Outcome.SUCCEEDED:
+            finished.setdefault(attempt.task_id, (TaskState.SUCCEEDED, ending))
+        elif ending.outcome in PROGRAM_ENDED:
+            finished.setdefault(attempt.task_id, (TaskState.FAILED, ending))
+        elif ending.outcome != SUPERSEDED:
+            tried[attempt.task_id] = ending
+    _finish(finished, now)
+    _try_again({task_id: ending for task_id, ending in tried.items() if task_id not in finished}, now)
 
 
-def _finish(task: Task, state: TaskState, ending: Ending, now: datetime) -> None:
-    """Accept this attempt's end as the task's, unless another one's was accepted before."""
-    accepted = Task.objects.filter(id=task.id, accepted_attempt=None, state__in=sources(state)).update(
-        state=state,
-        accepted_attempt_id=ending.attempt_id,
-        # A short task's end overtakes the news of its start.
-        started_at=Coalesce(F("started_at"), Value(now)),
-        finished_at=now,
-        exit_code=ending.exit_code,
-        reason=audit.shorten(ending.sentence),
-        changed_at=now,
-    )
-    if accepted:
-        _supersede_others(task, now)
+def _finish(finished: dict[int, tuple[TaskState, Ending]], now: datetime) -> None:
+    """Accept each of these ends as its task's, unless another attempt's was accepted before."""
+    if not finished:
+        return
+    may_finish = set(sources(TaskState.SUCCEEDED)) & set(sources(TaskState.FAILED))
+    waiting = Task.objects.filter(id__in=finished, accepted_attempt=None, state__in=may_finish)
+    accepted = set(waiting.values_list("id", flat=True))
+    columns = ("state", "accepted_attempt", "finished_at", "exit_code", "reason", "changed_at")
+    rows = [
+        (state, ending.attempt_id, now, ending.exit_code, audit.shorten(ending.sentence), now, task_id)
+        for task_id, (state, ending) in finished.items()
+        if task_id in accepted
+    ]
+    stored = update_each(Task, columns, rows, where="accepted_attempt_id IS NULL")
+    assert stored == len(rows), "a task that is locked here was finished elsewhere"
+    # A short task's end overtakes the news of its start.
+    Task.objects.filter(id__in=accepted, started_at=None).update(started_at=now)
+    _supersede_others(accepted, now)
 
 
-def _supersede_others(task: Task, now: datetime) -> None:
-    others = open_attempts(task_id=task.id)
+def _supersede_others(task_ids: set[int], now: datetime) -> None:
+    others = open_attempts(task_id__in=task_ids)
     if others:
         close(others, [Ending(attempt_id=other.id, outcome=SUPERSEDED) for other in others], now)
         sentence = "Another attempt's result was accepted."
         outbox.put(cancel_orders(((other.node_id, other.id) for other in others), sentence), now)
 
 
-def _try_again(attempt: Attempt, ending: Ending, now: datetime) -> None:
+def _try_again(ended: dict[int, Ending], now: datetime) -> None:
     """Back to the queue while attempts remain; a task that was to be cancelled is cancelled."""
-    task = Task.objects.get(id=attempt.task_id)
-    if task.state not in PLACED or _has_open_attempt(task):
+    if not ended:
         return
+    busy = set(Attempt.objects.filter(task_id__in=ended, ended_at=None).values_list("task_id", flat=True))
+    counted = Attempt.objects.filter(task_id__in=ended).exclude(outcome=MOVED)
+    tries = Counter(counted.values_list("task_id", flat=True))
+    placed = Task.objects.filter(id__in=set(ended) - busy, state__in=PLACED)
+    for task in placed.only("id", "name", "canary", "cancel_requested_at", "max_attempts").order_by("id"):
+        _move_on(task, ended[task.id], tries[task.id], now)
+
+
+def _move_on(task: Task, ending: Ending, tries: int, now: datetime) -> None:
     if task.cancel_requested_at is not None:
         _set_state(task, TaskState.CANCELLED, "cancelled on request", now, finished_at=now)
-    elif _tries(task) >= task.max_attempts:
+    elif tries >= task.max_attempts:
         reason = f"All {task.max_attempts} attempts were lost; the last: {ending.sentence or ending.outcome}"
         _set_state(task, TaskState.FAILED, reason, now, finished_at=now)
     else:
@@ -148,14 +193,6 @@ def _try_again(attempt: Attempt, ending: Ending, now: datetime) -> None:
                 subject=task,
                 level="warning",
             )
-
-
-def _tries(task: Task) -> int:
-    return Attempt.objects.filter(task_id=task.id).exclude(outcome=MOVED).count()
-
-
-def _has_open_attempt(task: Task) -> bool:
-    return Attempt.objects.filter(task_id=task.id, ended_at=None).exists()
 
 
 def _set_state(task: Task, state: TaskState, reason: str, now: datetime, **columns: Any) -> None:

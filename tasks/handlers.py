@@ -20,7 +20,7 @@ from fogpanel import live
 from nodes import outbox
 from nodes.inbox import Reply
 from nodes.models import Order
-from tasks.closing import LOST, Ending, close, open_attempts
+from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts
 from tasks.models import Attempt, BlobChunk, LogChunk, Task
 from tasks.orders import cancel_orders, subject
 from tasks.states import TaskState, sources
@@ -120,7 +120,7 @@ def reconcile_holdings(received: Sequence[tuple[int, Holding]], now: datetime) -
         outbox.put(orders, now)
 
 
-def _acknowledged(attempts: Sequence[Attempt]) -> set[int]:
+def _acknowledged(attempts: Sequence[OpenAttempt]) -> set[int]:
     attempt_of = {subject(attempt.id): attempt.id for attempt in attempts}
     acked = Order.objects.filter(subject__in=attempt_of, kind="run").exclude(acked_at=None)
     return {attempt_of[about] for about in acked.values_list("subject", flat=True)}
@@ -130,7 +130,7 @@ def send_blobs(received: Sequence[tuple[int, Fetch]], now: datetime) -> Iterable
     """Send the rest of a blob to a node with an open attempt that needs it. A hash is no permission."""
     for node_id, message in received:
         needed = open_attempts(id=message.attempt, node_id=node_id)
-        if not needed or message.sha256 not in (needed[0].task.payload_id, needed[0].task.stdin_id):
+        if not needed or message.sha256 not in (needed[0].payload_id, needed[0].stdin_id):
             yield (
                 node_id,
                 Problem(code="no-such-blob", sentence="No open attempt of this node needs this blob."),
