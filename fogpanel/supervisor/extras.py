@@ -1,4 +1,4 @@
-"""What some tests need beyond Python: a browser, a sandbox. Fetched where that is possible."""
+"""What some tests need beyond Python: a browser, a sandbox, a database. Fetched where that is possible."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from fogpanel.supervisor import broker, postgres
+from fogpanel.supervisor.problems import CannotStart
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -42,6 +45,28 @@ def ensure_sandbox() -> str | None:
     if shutil.which("bwrap") or apt_install("bubblewrap"):
         return None
     return "bubblewrap is not installed (apt install bubblewrap): tests of the command driver are skipped"
+
+
+def ensure_postgres() -> str | None:
+    """Find or fetch the programs of a PostgreSQL server; what to tell when there are none."""
+    if postgres.find_programs() or (apt_install("postgresql") and postgres.find_programs()):
+        return None
+    return "PostgreSQL is not installed (apt install postgresql): what needs it is skipped"
+
+
+def ensure_broker() -> str | None:
+    """Find or fetch a Redis or Valkey server; what to tell when there is none."""
+    if has_broker() or ((apt_install("valkey-server") or apt_install("redis-server")) and has_broker()):
+        return None
+    return "There is no Redis or Valkey server (apt install redis-server): what starts a panel fails"
+
+
+def has_broker() -> bool:
+    try:
+        broker.find_server()
+    except CannotStart:
+        return False
+    return True
 
 
 def apt_install(package: str) -> bool:

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fogpanel.supervisor import extras, frontend
+from fogpanel.supervisor import extras, frontend, postgres
 from fogpanel.supervisor.places import ROOT
 
 Command = tuple[str, ...]
 
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 PYTEST = ("-m", "pytest", "-q")
+APPS = ("fogpanel", "nodes", "tasks", "services")
 # Without Django, and so without the settings that pyproject.toml names for its plugin.
 PURE = (
     *PYTEST,
@@ -30,9 +31,13 @@ PURE = (
 
 @dataclass(frozen=True)
 class Part:
-    """Commands for our Python. ``needs`` fetch what they need and return a sentence if they cannot."""
+    """Commands for our Python. ``needs`` fetch what they need and return a sentence if they cannot.
+
+    ``on_postgres`` are run with a database on a throw-away server, where PostgreSQL is to be had.
+    """
 
     commands: tuple[Command, ...]
+    on_postgres: tuple[Command, ...] = ()
     needs: tuple[Callable[[], str | None], ...] = ()
     by_default: bool = True
 
@@ -61,8 +66,12 @@ PARTS = {
         )
     ),
     "core": Part(((*PURE, "coordinator", "fogagent"),), needs=(extras.ensure_sandbox,)),
-    "apps": Part(((*PYTEST, "fogpanel", "nodes", "tasks", "services"),), needs=(ensure_vendor_files,)),
-    "system": Part(((*PYTEST, "e2e/system"),)),
+    "apps": Part(
+        ((*PYTEST, *APPS),),
+        on_postgres=((*PYTEST, *APPS, "--ignore-glob", "*/test_supervisor_*"),),
+        needs=(ensure_vendor_files, extras.ensure_postgres),
+    ),
+    "system": Part(((*PYTEST, "e2e/system"),), needs=(extras.ensure_broker, extras.ensure_postgres)),
     "e2e": Part(
         ((*PYTEST, "e2e", "--ignore", "e2e/system", "--ignore", "e2e/soak"),), needs=(extras.ensure_browser,)
     ),
@@ -87,11 +96,21 @@ def run_part(name: str, scale: float) -> Outcome:
     for need in part.needs:
         if lack := need():
             print(f"fog: {lack}", file=sys.stderr, flush=True)
-    results = [run_command(name, command, scale) for command in part.commands]
+    env = {"FOG_SOAK_SCALE": str(scale)}
+    results = [run_command(name, command, env) for command in part.commands]
+    if part.on_postgres:
+        results += run_on_postgres(f"{name} on PostgreSQL", part.on_postgres, env)
     return Outcome(name, all(results), time.monotonic() - began)
 
 
-def run_command(name: str, command: Command, scale: float) -> bool:
-    print(f"\n=== {name}: {' '.join(command)}", flush=True)
-    env = {**os.environ, "FOG_SOAK_SCALE": str(scale)}
-    return subprocess.run([sys.executable, *command], cwd=ROOT, env=env).returncode == 0
+def run_on_postgres(title: str, commands: tuple[Command, ...], env: dict[str, str]) -> list[bool]:
+    with postgres.throw_away() as server:
+        if server is None:
+            print(f"\n=== {title}: skipped, PostgreSQL is not installed", flush=True)
+            return []
+        return [run_command(title, command, {**env, "DATABASE_URL": server.url}) for command in commands]
+
+
+def run_command(title: str, command: Command, env: dict[str, str]) -> bool:
+    print(f"\n=== {title}: {' '.join(command)}", flush=True)
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env={**os.environ, **env}).returncode == 0

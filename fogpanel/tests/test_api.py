@@ -378,7 +378,7 @@ def test_sent_twice_done_once(submitter: User) -> None:
     first = api.post("/tasks", SCRIPT, Idempotency_Key="k1")
     again = api.post("/tasks", SCRIPT, Idempotency_Key="k1")
     assert (first.status_code, again.status_code) == (201, 201)
-    assert first.content == again.content
+    assert first.json() == again.json()
     assert "Idempotency-Replayed" not in first
     assert again["Idempotency-Replayed"] == "true"
     assert Task.objects.count() == 1

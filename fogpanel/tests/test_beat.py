@@ -10,7 +10,7 @@ from fogpanel.celery import app
 from fogpanel.jobs import registry
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)  # the scheduler looks after its connection itself
 def test_the_schedule_is_what_is_registered() -> None:
     every_second = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
     PeriodicTask.objects.create(name="gone", task="nodes.jobs.gone", queue="clock", interval=every_second)
