@@ -21,6 +21,7 @@ from coordinator.errors import DerivedStatus, DuplicateNode, DuplicateTask, Unkn
 from coordinator.fleet import Fleet
 from coordinator.interface import Health, IFogCoordinator, TaskPlace
 from coordinator.planning import BY_COUNTS, FULLY, Explain, plan, preview
+from coordinator.queueing import in_turn
 from coordinator.requests import answer
 from coordinator.status import derive_status, status_counts
 from coordinator.topology import take_topology
@@ -168,7 +169,7 @@ class FogCoordinator(IFogCoordinator):
 
     async def route_tasks(self, tasks: Sequence[Task]) -> tuple[Decision, ...]:
         self._enqueue(tasks)
-        made = await self._place(by_priority(tasks), BY_COUNTS)
+        made = await self._place(in_turn(tasks), BY_COUNTS)
         return tuple(made[task.task_id] for task in tasks)
 
     async def find_task(self, task_id: TaskId) -> TaskPlace | None:
@@ -273,7 +274,7 @@ class FogCoordinator(IFogCoordinator):
 
     async def _place_waiting(self) -> None:
         if self._queued:
-            await self._place(by_priority(self._queued.values()), BY_COUNTS)
+            await self._place(in_turn(self._queued.values()), BY_COUNTS)
 
     async def _place(self, tasks: Sequence[Task], explain: Explain) -> dict[TaskId, Decision]:
         """Plan and commit queued tasks; losers are planned again a few times, then wait.
@@ -363,8 +364,3 @@ class FogCoordinator(IFogCoordinator):
 
 
 REACHABLE = (NodeStatus.ACTIVE, NodeStatus.IDLE, NodeStatus.BUSY)
-
-
-def by_priority(tasks: Iterable[Task]) -> list[Task]:
-    """The most urgent first, then the oldest."""
-    return sorted(tasks, key=lambda task: (-task.priority, task.submitted_at))

@@ -79,7 +79,7 @@ class IFogCoordinator(ABC):
 
     @abstractmethod
     async def route_tasks(self, tasks: Sequence[Task]) -> tuple[Decision, ...]:
-        """Place many in one plan, those of high priority first, then the older ones.
+        """Place many in one plan, in their turn: by priority, and by how long they have waited.
 
         The decisions come in the order of ``tasks``. Raises ``DuplicateTask`` before anything is placed.
         """

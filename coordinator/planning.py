@@ -58,7 +58,7 @@ class Plan:
 def plan(
     fleet: Fleet, tasks: Iterable[Task], now: float, rng: random.Random, *, explain: Explain = BY_COUNTS
 ) -> Plan:
-    """Choose a node for each task in the order given (the caller sorts by priority, then age).
+    """Choose a node for each task in the order given (the caller sorts them by their turn).
 
     What is chosen is reserved in ``fleet`` at once, so later tasks see it, and stays reserved: when the
     commit of a decision loses, the caller returns it with ``fleet.release(decision.chosen, task.needs)``

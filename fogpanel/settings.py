@@ -183,6 +183,7 @@ HEARTBEAT_TIMEOUT_S = env.number("FOGPANEL_TIMEOUT_S", 90, least=0.5, most=86_40
 HEARTBEATS_PER_S_MAX = env.number("FOGPANEL_HEARTBEATS_PER_S_MAX", 300, least=1, most=100_000)
 SWEEP_S = env.number("FOGPANEL_SWEEP_S", 5, least=0.2, most=600)
 PROBE_S = env.number("FOGPANEL_PROBE_S", 30, least=1, most=3600)
+AGEING_S = env.number("FOGPANEL_AGEING_S", 300, least=1, most=86_400)
 
 # Message type → handler of a list of (node, message); see docs/design.md, "Seams". Order is the order
 # in which the handlers of one batch run.

@@ -1,4 +1,4 @@
-"""The queue as one process sees it: waiting tasks by shape, in the order of priority and age.
+"""The queue as one process sees it: waiting tasks by shape, in their turn (`coordinator.queueing`).
 
 A view of the rows, kept up by a cursor over ``changed_at`` that re-reads some seconds of overlap, and
 reloaded wholly each minute. It may hold a task that is placed already, or miss one for a moment: the
@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from django.conf import settings
 from sortedcontainers import SortedList
 
 from coordinator import values
+from coordinator.queueing import turn_of
 from tasks.models import Task
 from tasks.routing_view import as_routing_tasks
 from tasks.states import TaskState
@@ -24,7 +26,7 @@ OVERLAP = timedelta(seconds=10)
 RELOAD = timedelta(seconds=60)
 
 ShapeKey: TypeAlias = tuple[object, ...]
-Rank: TypeAlias = tuple[int, int]  # priority, highest first; then id, lowest first
+Rank: TypeAlias = tuple[float, int]  # turn, then id; lowest first
 
 
 def shape_key(task: values.Task) -> ShapeKey:
@@ -79,8 +81,8 @@ class QueueView:
         return [task_id for _, task_id in self._shapes[key][:most]] if key in self._shapes else []
 
     def in_order(self, exhausted: set[ShapeKey]) -> Iterator[values.Task]:
-        """All waiting tasks, highest priority and oldest first. A shape that the caller adds to
-        ``exhausted`` while it goes through them is left out from there on."""
+        """All waiting tasks in their turn. A shape that the caller adds to ``exhausted`` while it goes
+        through them is left out from there on."""
         heads = [(ranks[0], 0, key) for key, ranks in self._shapes.items() if key not in exhausted]
         order = {key: number for number, (_, _, key) in enumerate(heads)}
         heap = [(rank, order[key], position, key) for rank, position, key in heads]
@@ -96,4 +98,4 @@ class QueueView:
 
 
 def _rank(task: values.Task) -> Rank:
-    return (-task.priority, int(task.task_id))
+    return (turn_of(task, settings.AGEING_S), int(task.task_id))

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from asgiref.sync import async_to_sync
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from conftest import MakeNode
 from coordinator.values import Availability, RoutingStrategy
@@ -97,6 +98,19 @@ def test_priority_then_age(make_node: MakeNode, make_task: MakeTask, place: Plac
     assert place() == 2
     states = dict(Task.objects.values_list("id", "state"))
     assert states == {high.id: "assigned", low.id: "assigned", late.id: "queued"}
+
+
+def test_who_has_waited_long_goes_before_urgent_newcomers(
+    make_node: MakeNode, make_task: MakeTask, place: Place, settings: Settings
+) -> None:
+    make_node(cpu_millis=1000)
+    patient = make_task(cores=1, priority=1)
+    nine_steps = timedelta(seconds=9 * settings.AGEING_S)
+    Task.objects.filter(id=patient.id).update(created_at=timezone.now() - nine_steps)
+    urgent = make_task(cores=1, priority=10)
+    assert place() == 1
+    states = dict(Task.objects.values_list("id", "state"))
+    assert states == {patient.id: "assigned", urgent.id: "queued"}
 
 
 def test_a_stale_view_never_oversubscribes(make_node: MakeNode, make_task: MakeTask) -> None:
