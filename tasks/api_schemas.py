@@ -152,7 +152,11 @@ class Logs(Schema):
 
 
 class DecisionOut(Schema):
-    """``rejected`` counts nodes by the filter they fell at, ``nodes`` shows them one by one."""
+    """``rejected`` counts nodes by the filter they fell at, ``nodes`` shows them one by one.
+
+    A task that waits for the same reasons again has ``count`` above 1 and ``last_at``; the rest is as it
+    was found first. ``others`` is empty where the other strategies were not asked.
+    """
 
     id: int
     attempt: int | None
@@ -163,6 +167,8 @@ class DecisionOut(Schema):
     rejected: dict[str, int]
     others: dict[str, int | None]
     decided_at: datetime
+    count: int
+    last_at: datetime | None
     took_us: float
     nodes: list[dict[str, Any]]
 
@@ -281,6 +287,8 @@ def decision_out(decision: Decision) -> DecisionOut:
         rejected=decision.rejected,
         others=decision.others,
         decided_at=decision.decided_at,
+        count=decision.count,
+        last_at=decision.last_at,
         took_us=decision.took_us,
         nodes=decision.explanation.rows if decision.explanation else [],
     )

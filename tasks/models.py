@@ -154,7 +154,11 @@ class Explanation(models.Model):
 
 
 class Decision(models.Model):
-    """Why a task went where it went, or why it waits. Written once."""
+    """Why a task went where it went, or why it waits.
+
+    A wait whose nodes fall at the same filters again is counted, not written again: all else stays as
+    it was found first.
+    """
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="decisions")
     attempt = models.OneToOneField(
@@ -168,6 +172,8 @@ class Decision(models.Model):
     others = models.JSONField(default=dict, help_text="Strategy → node id it would have chosen, or null")
     explanation = models.ForeignKey(Explanation, on_delete=models.SET_NULL, null=True, blank=True)
     decided_at = models.DateTimeField()
+    count = models.PositiveIntegerField(default=1, help_text="How often this was found, at least")
+    last_at = models.DateTimeField(null=True, blank=True, help_text="When it was found again, the last time")
     took_us = models.FloatField()
 
     class Meta:

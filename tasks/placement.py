@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from channels.db import database_sync_to_async
-from django.db import transaction
 from django.utils import timezone
 
 from coordinator import planning, values
@@ -24,25 +23,23 @@ from coordinator.fleet import Fleet
 from coordinator.fog_coordinator import FogCoordinator
 from coordinator.planning import BY_COUNTS, FULLY
 from coordinator.values import RoutingStrategy
-from fogpanel import live
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
 from nodes.fleet_view import as_fog_node
 from nodes.models import Node
-from tasks.commit import commit, store_decisions
+from tasks.commit import commit
 from tasks.models import Task
 from tasks.queue_view import QueueView, ShapeKey, shape_key
 from tasks.routing_view import as_routing_task
 from tasks.states import TaskState
 from tasks.submission import TaskSpec
+from tasks.waits import Waits
 
 POLL_S = 1.0
 BATCH = 300  # placements committed at once
 OVERLAP = timedelta(seconds=10)
 RELOAD = timedelta(seconds=60)
-REASONS_EVERY = timedelta(seconds=1)  # how often the reasons of one shape's waiting are written
-REASONS_MOST = 500
-REASONS_SHAPES = 10_000
+REASONS_MOST = 500  # tasks of one shape that are told why they wait
 JITTER_S = 0.02
 PREVIEW_TIMEOUT_S = 5.0
 
@@ -78,7 +75,7 @@ class Placer(Tireless):
         self._rng = random.Random()
         self._view = FleetView(self._rng.getrandbits(32))
         self._queue = QueueView()
-        self._reasons: dict[ShapeKey, tuple[datetime, Mapping[str, int]]] = {}
+        self._waits = Waits()
 
     # --- From other threads ------------------------------------------------------------------------
 
@@ -119,6 +116,7 @@ class Placer(Tireless):
     def recover(self) -> None:
         self._view = FleetView(self._rng.getrandbits(32))
         self._queue = QueueView()
+        self._waits = Waits()
 
     def _answer_questions(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -149,7 +147,7 @@ class Placer(Tireless):
             explained.add(key)
             if decision.chosen is None:
                 exhausted.add(key)
-                self._note_reasons(key, decision, now)
+                self._waits.note(key, decision, self._queue.waiting(key, REASONS_MOST), now)
                 continue
             batch.append((task, decision))
             if len(batch) >= BATCH:
@@ -180,26 +178,6 @@ class Placer(Tireless):
         threading.Event().wait(self._rng.uniform(0, JITTER_S))
         self._view = FleetView(self._rng.getrandbits(32))
         self._view.refresh(timezone.now())
-
-    def _note_reasons(self, key: ShapeKey, decision: values.Decision, now: datetime) -> None:
-        """Write why tasks of this shape wait, when that has changed and was not just written."""
-        reasons = dict(decision.rejected)
-        written, before = self._reasons.get(key, (None, None))
-        waiting = self._queue.waiting(key, REASONS_MOST)
-        if written is not None and (before == reasons or now - written < REASONS_EVERY):
-            waiting = list(Task.objects.filter(id__in=waiting, wait_reasons={}).values_list("id", flat=True))
-        if not waiting:
-            return
-        if len(self._reasons) >= REASONS_SHAPES:
-            self._reasons.clear()
-        self._reasons[key] = (now, reasons)
-        with transaction.atomic():
-            Task.objects.filter(id__in=waiting, state=TaskState.QUEUED).exclude(wait_reasons=reasons).update(
-                wait_reasons=reasons, changed_at=now
-            )
-            if before != reasons:
-                store_decisions([decision], {}, now)
-            live.changed("tasks", *(f"task:{task_id}" for task_id in waiting))
 
 
 placer = Placer()

@@ -1,0 +1,124 @@
+"""Why tasks wait, written down: once when it changes, and from then on as a count.
+
+A shape that stays in the queue is planned again in every pass of the placer, mostly with the same
+outcome. What its tasks say of themselves (`wait_reasons`) follows the numbers of nodes. The decision is
+one row for as long as nodes fall at the same filters, with how often and until when that was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F
+
+from coordinator import values
+from fogpanel import live
+from tasks.commit import store_decisions
+from tasks.models import Decision, Task
+from tasks.queue_view import ShapeKey
+from tasks.states import TaskState
+
+REASONS_EVERY = timedelta(seconds=1)  # how often the reasons of one shape's waiting are written
+REPEATS_EVERY = timedelta(seconds=10)  # how often it is written that they stayed the same
+SHAPES_MOST = 10_000
+
+
+@dataclass(slots=True)
+class _Wait:
+    """What was written of one shape last, and how often the same was found since."""
+
+    reasons: Mapping[str, int]
+    written_at: datetime
+    task_id: int
+    decision_id: int
+    counted_at: datetime
+    repeats: int = 0
+
+    def count(self, now: datetime) -> None:
+        self.repeats += 1
+        if now - self.counted_at >= REPEATS_EVERY:
+            self.write_count(now)
+
+    def write_count(self, now: datetime) -> None:
+        if not self.repeats:
+            return
+        with transaction.atomic():
+            Decision.objects.filter(id=self.decision_id).update(count=F("count") + self.repeats, last_at=now)
+            live.changed(f"task:{self.task_id}")
+        self.repeats, self.counted_at = 0, now
+
+
+class Waits:
+    """What one placer wrote. To forget it costs a look at the rows and nothing else."""
+
+    def __init__(self) -> None:
+        self._waits: dict[ShapeKey, _Wait] = {}
+
+    def note(self, key: ShapeKey, decision: values.Decision, waiting: Sequence[int], now: datetime) -> None:
+        """``decision`` found no node for the first of ``waiting``, the tasks of this shape."""
+        reasons = dict(decision.rejected)
+        wait = self._waits.get(key)
+        settled = wait is not None and (wait.reasons == reasons or now - wait.written_at < REASONS_EVERY)
+        _tell_tasks(waiting, reasons, now, only_untold=settled)
+        if wait is None or _is_another(wait, decision, now, settled):
+            self._begin(key, decision, now)
+            return
+        if not settled:
+            wait.reasons, wait.written_at = reasons, now
+        wait.count(now)
+
+    def _begin(self, key: ShapeKey, decision: values.Decision, now: datetime) -> None:
+        before = self._waits.pop(key, None)
+        if before is not None:
+            before.write_count(now)
+        if len(self._waits) >= SHAPES_MOST:
+            self._waits.clear()
+        resumed = _resumed(decision) if before is None else None
+        self._waits[key] = _Wait(
+            reasons=dict(decision.rejected),
+            written_at=now,
+            task_id=int(decision.task_id),
+            decision_id=resumed or _store(decision, now),
+            counted_at=now,
+            repeats=1 if resumed else 0,
+        )
+
+
+def _is_another(wait: _Wait, decision: values.Decision, now: datetime, settled: bool) -> bool:
+    """Whether this is more than what was written once more: nodes fall elsewhere, or another task is the
+    first of its shape now. In a queue that moves fast not each of those gets a row."""
+    if not settled and set(wait.reasons) != set(decision.rejected):
+        return True
+    return wait.task_id != decision.task_id and now - wait.counted_at >= REPEATS_EVERY
+
+
+def _tell_tasks(
+    waiting: Sequence[int], reasons: Mapping[str, int], now: datetime, *, only_untold: bool
+) -> None:
+    rows = Task.objects.filter(id__in=waiting, state=TaskState.QUEUED).exclude(wait_reasons=reasons)
+    if only_untold:
+        rows = rows.filter(wait_reasons={})
+    changed = list(rows.values_list("id", flat=True))
+    if changed:
+        with transaction.atomic():
+            still = Task.objects.filter(id__in=changed, state=TaskState.QUEUED)
+            still.update(wait_reasons=reasons, changed_at=now)
+            live.changed("tasks", *(f"task:{task_id}" for task_id in changed))
+
+
+def _resumed(decision: values.Decision) -> int | None:
+    """The task's last decision where it says the same: this process has just begun."""
+    last = Decision.objects.filter(task_id=decision.task_id).order_by("-id").first()
+    if last is None or last.chosen_id is not None or set(last.rejected) != set(decision.rejected):
+        return None
+    return int(last.pk)
+
+
+def _store(decision: values.Decision, now: datetime) -> int:
+    with transaction.atomic():
+        store_decisions([decision], {}, now)
+        live.changed(f"task:{decision.task_id}")
+    return int(Decision.objects.filter(task_id=decision.task_id).latest("id").pk)
