@@ -17,6 +17,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from fogagent.messages import Message, encode_message
+from fogpanel.rows import insert_each
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake, wake
 from nodes import sockets
@@ -35,16 +36,17 @@ class NewOrder:
 
 def put(orders: Sequence[NewOrder], now: datetime) -> None:
     """Store orders within the caller's transaction; they are sent once it is committed."""
-    Order.objects.bulk_create(
-        Order(
-            node_id=order.node_id,
-            kind=type(order.message).__name__.lower(),
-            subject=order.subject,
-            body=encode_message(order.message),
-            created_at=now,
+    rows = [
+        (
+            order.node_id,
+            type(order.message).__name__.lower(),
+            order.subject,
+            encode_message(order.message),
+            now,
         )
         for order in orders
-    )
+    ]
+    insert_each(Order, ("node", "kind", "subject", "body", "created_at"), rows)
     wake("orders", *{order.node_id for order in orders})
 
 

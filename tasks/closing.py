@@ -24,6 +24,7 @@ from nodes import outbox
 from tasks.capacity import NOTHING, give_back
 from tasks.models import Attempt, Task
 from tasks.orders import cancel_orders, subject
+from tasks.routing_view import needs_of
 from tasks.states import PLACED, TaskState, sources
 
 LOST = "lost"  # its node went, or forgot it
@@ -62,12 +63,6 @@ class OpenAttempt(NamedTuple):
     gpu_count: int
     payload_id: str | None
     stdin_id: str | None
-
-    @property
-    def needs(self) -> Resources:
-        return Resources(
-            cpu_millis=self.cpu_millis, memory_mb=self.memory_mb, disk_mb=self.disk_mb, gpus=self.gpu_count
-        )
 
 
 Pair: TypeAlias = tuple[OpenAttempt, Ending]
@@ -120,7 +115,7 @@ def _return_capacity(attempts: Sequence[OpenAttempt], now: datetime) -> None:
     freed: dict[int, tuple[Resources, int]] = defaultdict(lambda: (NOTHING, 0))
     for attempt in attempts:
         needs, number = freed[attempt.node_id]
-        freed[attempt.node_id] = needs + attempt.needs, number + 1
+        freed[attempt.node_id] = needs + needs_of(attempt), number + 1
     give_back(freed, now)
 
 

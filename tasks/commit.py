@@ -9,16 +9,16 @@ from functools import reduce
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from coordinator import values
 from coordinator.values import Resources
 from fogpanel import live
+from fogpanel.rows import insert_each, insert_numbered, update_each
 from nodes import outbox
 from tasks.capacity import NOTHING, take
 from tasks.models import Attempt, Decision, Explanation, Task
-from tasks.orders import run_orders
+from tasks.orders import Runnable, run_orders
 from tasks.routing_view import needs_of
 from tasks.states import TaskState, sources
 
@@ -32,7 +32,7 @@ def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = ti
     with transaction.atomic():
         tasks = _lock_queued([decision.task_id for decision in placed])
         now = clock()  # after the lock, so that no reader's cursor has gone past it
-        by_node: dict[int, list[Task]] = defaultdict(list)
+        by_node: dict[int, list[Runnable]] = defaultdict(list)
         for decision in placed:
             if (task := tasks.get(int(decision.task_id))) is not None and decision.chosen is not None:
                 by_node[int(decision.chosen)].append(task)
@@ -46,16 +46,17 @@ def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = ti
     return {task.id for _, task in won}
 
 
-def _lock_queued(task_ids: Sequence[Any]) -> dict[int, Task]:
+def _lock_queued(task_ids: Sequence[Any]) -> dict[int, Runnable]:
     queued = Task.objects.filter(
         id__in=task_ids, state__in=sources(TaskState.ASSIGNED), cancel_requested_at=None
     )
     if connection.features.has_select_for_update_skip_locked:
-        queued = queued.select_for_update(skip_locked=True, of=("self",))
-    return {task.id: task for task in queued.order_by("id")}
+        queued = queued.select_for_update(skip_locked=True)
+    rows = queued.order_by("id").values_list(*Runnable._fields)
+    return {task.id: task for task in map(Runnable._make, rows)}
 
 
-def _reserve(node_id: int, tasks: Sequence[Task], now: datetime) -> list[Task]:
+def _reserve(node_id: int, tasks: Sequence[Runnable], now: datetime) -> list[Runnable]:
     """Those of ``tasks`` that fit: all at once where possible, else one by one."""
     total: Resources = reduce(lambda sum, task: sum + needs_of(task), tasks, NOTHING)
     if take(node_id, total, len(tasks), now):
@@ -65,28 +66,31 @@ def _reserve(node_id: int, tasks: Sequence[Task], now: datetime) -> list[Task]:
     return [task for task in tasks if take(node_id, needs_of(task), 1, now)]
 
 
-def _store(won: Sequence[tuple[int, Task]], placed: Sequence[values.Decision], now: datetime) -> None:
-    attempts = Attempt.objects.bulk_create(
-        Attempt(task_id=task.id, node_id=node_id, number=task.attempts_made + 1, created_at=now)
-        for node_id, task in won
+def _store(won: Sequence[tuple[int, Runnable]], placed: Sequence[values.Decision], now: datetime) -> None:
+    attempt_ids = insert_numbered(
+        Attempt,
+        ("task", "node", "number", "created_at"),
+        [(task.id, node_id, task.attempts_made + 1, now) for node_id, task in won],
     )
-    tasks_of_node: dict[int, list[int]] = defaultdict(list)
-    for node_id, task in won:
-        tasks_of_node[node_id].append(task.id)
-    for node_id, task_ids in tasks_of_node.items():
-        Task.objects.filter(id__in=task_ids).update(
-            state=TaskState.ASSIGNED,
-            node_id=node_id,
-            assigned_at=now,
-            attempts_made=F("attempts_made") + 1,
-            wait_reasons={},
-            changed_at=now,
-        )
-    attempt_of = {attempt.task_id: attempt.id for attempt in attempts}
+    update_each(
+        Task,
+        ("state", "node", "assigned_at", "attempts_made", "wait_reasons", "changed_at"),
+        [
+            (TaskState.ASSIGNED, node_id, now, task.attempts_made + 1, {}, now, task.id)
+            for node_id, task in won
+        ],
+    )
+    attempt_of = {task.id: attempt_id for attempt_id, (_, task) in zip(attempt_ids, won, strict=True)}
     store_decisions([decision for decision in placed if decision.task_id in attempt_of], attempt_of, now)
-    outbox.put(run_orders(zip(attempts, (task for _, task in won), strict=True)), now)
+    outbox.put(run_orders((node_id, attempt_of[task.id], task) for node_id, task in won), now)
     live.changed("tasks", "fleet", "nodes")
-    live.changed(*(f"task:{task.id}" for _, task in won), *(f"node:{node_id}" for node_id in tasks_of_node))
+    live.changed(*(f"task:{task.id}" for _, task in won), *{f"node:{node_id}" for node_id, _ in won})
+
+
+DECISION = (
+    "task", "attempt", "strategy", "chosen", "considered", "eligible", "rejected", "others", "explanation",
+    "decided_at", "took_us",
+)  # fmt: skip
 
 
 def store_decisions(
@@ -94,27 +98,29 @@ def store_decisions(
 ) -> None:
     """Write decisions down. Those of one shape share the explanation of the first that has one."""
     explanations = _store_explanations(decisions, now)
-    Decision.objects.bulk_create(
-        Decision(
-            task_id=decision.task_id,
-            attempt_id=attempt_of.get(int(decision.task_id)),
-            strategy=decision.strategy,
-            chosen_id=decision.chosen,
-            considered=decision.considered,
-            eligible=decision.eligible,
-            rejected=dict(decision.rejected),
-            others={str(strategy): node_id for strategy, node_id in decision.others.items()},
-            explanation=explanations.get((decision.strategy, decision.shape)),
-            decided_at=now,
-            took_us=decision.took_us,
+    rows = [
+        (
+            decision.task_id,
+            attempt_of.get(int(decision.task_id)),
+            decision.strategy,
+            decision.chosen,
+            decision.considered,
+            decision.eligible,
+            dict(decision.rejected),
+            {str(strategy): node_id for strategy, node_id in decision.others.items()},
+            explanations.get((decision.strategy, decision.shape)),
+            now,
+            decision.took_us,
         )
         for decision in decisions
-    )
+    ]
+    insert_each(Decision, DECISION, rows)
 
 
 def _store_explanations(
     decisions: Sequence[values.Decision], now: datetime
-) -> dict[tuple[values.RoutingStrategy, str], Explanation]:
+) -> dict[tuple[values.RoutingStrategy, str], int]:
+    """The keys of new explanations, by strategy and shape."""
     explained: dict[tuple[values.RoutingStrategy, str], values.Decision] = {}
     for decision in decisions:
         if decision.candidates:
@@ -128,7 +134,7 @@ def _store_explanations(
         )
         for decision in explained.values()
     )
-    return dict(zip(explained, rows, strict=True))
+    return {key: row.pk for key, row in zip(explained, rows, strict=True)}
 
 
 def _row(candidate: values.Candidate) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from fogagent.messages import (
     Started,
 )
 from fogpanel import live
+from fogpanel.rows import insert_each
 from nodes import outbox
 from nodes.inbox import Reply
 from nodes.models import Order
@@ -62,15 +63,13 @@ def store_logs(received: Sequence[tuple[int, Log]], now: datetime) -> None:
 
 def _store_pieces(pieces_of: Iterable[tuple[int, Sequence[Piece]]]) -> None:
     """Rows that are there already stay; nothing is stored beyond the size at which output is cut."""
-    LogChunk.objects.bulk_create(
-        (
-            LogChunk(attempt_id=attempt, stream=piece.stream.value, offset=piece.offset, content=piece.data)
-            for attempt, pieces in pieces_of
-            for piece in pieces
-            if piece.offset + len(piece.data) <= MAX_OUTPUT_BYTES
-        ),
-        ignore_conflicts=True,
-    )
+    rows = [
+        (attempt, piece.stream.value, piece.offset, piece.data)
+        for attempt, pieces in pieces_of
+        for piece in pieces
+        if piece.offset + len(piece.data) <= MAX_OUTPUT_BYTES
+    ]
+    insert_each(LogChunk, ("attempt", "stream", "offset", "content"), rows, ignore_conflicts=True)
 
 
 def accept_results(received: Sequence[tuple[int, Finished]], now: datetime) -> None:

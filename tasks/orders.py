@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from fogagent.messages import INLINE_BLOB_BYTES, Blob, Cancel, Run
 from nodes.outbox import NewOrder
 from tasks import models
-from tasks.models import Attempt, BlobChunk, Task
+from tasks.models import BlobChunk
 
 
 def subject(attempt_id: int) -> str:
@@ -15,21 +16,40 @@ def subject(attempt_id: int) -> str:
     return f"attempt:{attempt_id}"
 
 
-def run_orders(attempts: Iterable[tuple[Attempt, Task]]) -> list[NewOrder]:
-    """Orders to run these attempts; small payloads travel inside them."""
+class Runnable(NamedTuple):
+    """A task that is to run: what its order says and what it reserves. Columns of `tasks.models.Task`."""
+
+    id: int
+    attempts_made: int
+    driver: str
+    timeout_s: float
+    payload_id: str | None
+    image: str
+    args: list[str]
+    env: dict[str, str]
+    stdin_id: str | None
+    cpu_millis: int
+    memory_mb: int
+    disk_mb: int
+    gpu_count: int
+    network: bool
+
+
+def run_orders(attempts: Iterable[tuple[int, int, Runnable]]) -> list[NewOrder]:
+    """Orders to run these (node id, attempt id, task); small payloads travel inside them."""
     attempts = list(attempts)
     blobs = _messages_of(
-        {sha256 for _, task in attempts for sha256 in (task.payload_id, task.stdin_id) if sha256}
+        {sha256 for _, _, task in attempts for sha256 in (task.payload_id, task.stdin_id) if sha256}
     )
     return [
-        NewOrder(attempt.node_id, _run(attempt, task, blobs), subject(attempt.id))
-        for attempt, task in attempts
+        NewOrder(node_id, _run(attempt_id, task, blobs), subject(attempt_id))
+        for node_id, attempt_id, task in attempts
     ]
 
 
-def _run(attempt: Attempt, task: Task, blobs: Mapping[str, Blob]) -> Run:
+def _run(attempt_id: int, task: Runnable, blobs: Mapping[str, Blob]) -> Run:
     return Run(
-        attempt=attempt.id,
+        attempt=attempt_id,
         task=task.id,
         driver=task.driver,
         timeout_s=task.timeout_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Protocol
 
 from coordinator import values
 from coordinator.values import Resources, RoutingStrategy
@@ -11,7 +12,20 @@ from tasks.models import Attempt, Task
 from tasks.submission import TaskSpec
 
 
-def needs_of(task: Task | TaskSpec) -> Resources:
+class Reserves(Protocol):
+    """A task in any form that names what it needs."""
+
+    @property
+    def cpu_millis(self) -> int: ...
+    @property
+    def memory_mb(self) -> int: ...
+    @property
+    def disk_mb(self) -> int: ...
+    @property
+    def gpu_count(self) -> int: ...
+
+
+def needs_of(task: Reserves) -> Resources:
     return Resources(
         cpu_millis=task.cpu_millis, memory_mb=task.memory_mb, disk_mb=task.disk_mb, gpus=task.gpu_count
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from django.db import IntegrityError
+from django.utils import timezone
 
 from conftest import MakeNode
-from fogpanel.rows import update_each
-from nodes.models import Node
+from fogpanel.rows import insert_each, insert_numbered, update_each
+from nodes.models import Group, Node, Order, Sample
 
 pytestmark = pytest.mark.django_db
+
+SAMPLE = ("node", "at", "cpu_percent", "memory_used_mb", "memory_total_mb", "running")
 
 
 def test_each_row_gets_its_own_values(make_node: MakeNode) -> None:
@@ -35,3 +39,36 @@ def test_a_foreign_key_is_named_as_on_the_model(make_node: MakeNode) -> None:
 def test_no_rows_are_no_statement(django_assert_num_queries: pytest.FixtureRequest) -> None:
     with django_assert_num_queries(0):  # type: ignore[operator]
         assert update_each(Node, ("region",), []) == 0
+
+
+def test_inserted_rows_have_the_defaults_of_what_is_not_given(make_node: MakeNode) -> None:
+    node = make_node()
+    before = Order.objects.create(node=node, kind="run", body=b"0").id
+    now = timezone.now()
+    keys = insert_numbered(
+        Order,
+        ("node", "kind", "body", "created_at"),
+        [(node.id, "run", b"1", now), (node.id, "cancel", b"2", now)],
+    )
+    first, second = Order.objects.filter(id__gt=before).order_by("id")
+    assert keys == [first.id, second.id]
+    assert (bytes(first.body), first.subject, first.sent_at, first.created_at) == (b"1", "", None, now)
+    assert second.kind == "cancel"
+    assert Order.objects.create(node=node, kind="run", body=b"3").id > keys[-1]
+
+
+def test_numbers_start_with_the_first_row(make_node: MakeNode) -> None:
+    node = make_node()
+    keys = insert_numbered(Sample, SAMPLE, [(node.id, timezone.now(), 1.0, 2, 3, 4)])
+    assert keys == [Sample.objects.get().id]
+
+
+def test_rows_that_are_there_are_left_out(db: None) -> None:
+    insert_each(Group, ("name",), [("a",)])
+    insert_each(Group, ("name",), [("a",), ("b",)], ignore_conflicts=True)
+    assert list(Group.objects.order_by("name").values_list("name", "needs_approval")) == [
+        ("a", False),
+        ("b", False),
+    ]
+    with pytest.raises(IntegrityError):
+        insert_each(Group, ("name",), [("b",)])
