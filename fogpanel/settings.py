@@ -180,6 +180,8 @@ CELERY_BEAT_SCHEDULER = "fogpanel.beat:JobScheduler"
 
 HEARTBEAT_S = env.number("FOGPANEL_HEARTBEAT_S", 30, least=0.2, most=3600)
 HEARTBEAT_TIMEOUT_S = env.number("FOGPANEL_TIMEOUT_S", 90, least=0.5, most=86_400)
+REPLACE_AFTER_S = env.number("FOGPANEL_REPLACE_AFTER_S", 0, least=0, most=86_400)
+GIVE_UP_S = env.number("FOGPANEL_GIVE_UP_S", 900, least=1, most=604_800)
 HEARTBEATS_PER_S_MAX = env.number("FOGPANEL_HEARTBEATS_PER_S_MAX", 300, least=1, most=100_000)
 SWEEP_S = env.number("FOGPANEL_SWEEP_S", 5, least=0.2, most=600)
 PROBE_S = env.number("FOGPANEL_PROBE_S", 30, least=1, most=3600)
@@ -199,7 +201,7 @@ AGENT_HANDLERS = {
     "fetch": "tasks.handlers.send_blobs",
     "goodbye": "nodes.handlers.say_goodbye",
 }
-# Called with the ids of nodes that went (silent past their timeout, goodbye, removed) and a sentence.
+# Called with the ids of nodes that went (silent, goodbye, drained, removed) and a sentence.
 NODE_GONE_HANDLERS = ["tasks.failover.release_nodes"]
 
 # --- Files, language, logs -------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from nodes.models import Node
 
 
 class GoneHandler(Protocol):
-    def __call__(self, node_ids: Collection[int], sentence: str, now: datetime, *, fault: bool) -> None: ...
+    def __call__(self, node_ids: Collection[int], sentence: str, now: datetime, *, silent: bool) -> None: ...
 
 
 @cache
@@ -22,11 +22,12 @@ def _handlers() -> list[GoneHandler]:
     return [import_string(dotted) for dotted in settings.NODE_GONE_HANDLERS]
 
 
-def give_work_away(node_ids: Collection[int], sentence: str, now: datetime, *, fault: bool) -> None:
-    """What runs on these nodes counts as lost there. ``sentence`` completes "moved because …".
+def give_work_away(node_ids: Collection[int], sentence: str, now: datetime, *, silent: bool) -> None:
+    """What runs on these nodes is to run elsewhere. ``sentence`` completes "moved because …".
 
-    ``fault`` says whether something went wrong, or somebody wanted it so: then no task loses a try.
+    ``silent`` nodes may live and come back with their work; from the others it is taken for certain, and
+    since somebody wanted it so, no task loses a try.
     """
     Node.objects.filter(id__in=node_ids).update(gone_at=now, changed_at=now)
     for handle in _handlers():
-        handle(node_ids, sentence, now, fault=fault)
+        handle(node_ids, sentence, now, silent=silent)

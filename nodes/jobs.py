@@ -32,17 +32,21 @@ def sweep_heartbeats(run: Run) -> None:
 
 
 def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
-    """Give away the work of nodes past their deadline, if the panel listened for their whole timeout."""
-    silent = Node.objects.filter(gone_at=None, archived_at=None, deadline_at__lt=now)
-    lost = [node for node in silent if listening + timedelta(seconds=node.timeout_s) <= now]
+    """Have the work of nodes past their deadline (and the grace after it) replaced.
+
+    Silence counts only if the panel listened for all of that time.
+    """
+    before = now - timedelta(seconds=settings.REPLACE_AFTER_S)
+    silent = Node.objects.filter(gone_at=None, archived_at=None, deadline_at__lt=before)
+    lost = [node for node in silent if listening + timedelta(seconds=node.timeout_s) <= before]
     for node in lost:
         with transaction.atomic():
             # Heard after all since we looked? Then it stays.
-            still = Node.objects.select_for_update().filter(id=node.id, gone_at=None, deadline_at__lt=now)
+            still = Node.objects.select_for_update().filter(id=node.id, gone_at=None, deadline_at__lt=before)
             if not still.update(connected=False):
                 continue
             silent_s = (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0
-            give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now, fault=True)
+            give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now, silent=True)
             wake("node-lost", node.id)
             audit.record(
                 "node.lost",

@@ -54,7 +54,7 @@ def remove(node: Node, actor: AnyUser) -> None:
         ):
             return
         audit.record("node.removed", f"{node.name} was removed", actor=actor, subject=node)
-        give_work_away([node.id], "its node was removed", now, fault=False)
+        give_work_away([node.id], "its node was removed", now, silent=False)
         wake("node-removed", node.id)
         wake("placer")
         live.changed("nodes", "fleet", "topology", f"node:{node.id}")
@@ -62,7 +62,7 @@ def remove(node: Node, actor: AnyUser) -> None:
 
 def move_work(node: Node, sentence: str, now: datetime) -> None:
     """Give what a living node runs to others. It stays part of the fleet."""
-    give_work_away([node.id], sentence, now, fault=False)
+    give_work_away([node.id], sentence, now, silent=False)
     Node.objects.filter(id=node.id).update(gone_at=None)
 
 

@@ -88,12 +88,13 @@ class TaskOut(Schema):
 
 
 class AttemptOut(Schema):
-    """``accepted``: the attempt whose result is the task's."""
+    """``accepted``: the attempt whose result is the task's. ``doubted_at``: when its node fell silent."""
 
     number: int
     node: NodeRef
     created_at: datetime
     started_at: datetime | None
+    doubted_at: datetime | None
     ended_at: datetime | None
     outcome: str
     sentence: str
@@ -265,6 +266,7 @@ def _attempt_out(attempt: Attempt, task: Task) -> AttemptOut:
         node=NodeRef(id=attempt.node.id, name=attempt.node.name),
         created_at=attempt.created_at,
         started_at=attempt.started_at,
+        doubted_at=attempt.doubted_at,
         ended_at=attempt.ended_at,
         outcome=attempt.outcome,
         sentence=attempt.sentence,

@@ -57,6 +57,7 @@ class OpenAttempt(NamedTuple):
     node_id: int
     task_id: int
     started_at: datetime | None
+    doubted_at: datetime | None
     cpu_millis: int
     memory_mb: int
     disk_mb: int
@@ -73,7 +74,14 @@ _OF_TASK = ("cpu_millis", "memory_mb", "disk_mb", "gpu_count", "payload_id", "st
 def open_attempts(**filters: Any) -> list[OpenAttempt]:
     """Open attempts, locked with their tasks in the order of their keys where the database can."""
     rows = Attempt.objects.select_for_update().filter(ended_at=None, **filters).order_by("id")
-    columns = ("id", "node_id", "task_id", "started_at", *(f"task__{name}" for name in _OF_TASK))
+    columns = (
+        "id",
+        "node_id",
+        "task_id",
+        "started_at",
+        "doubted_at",
+        *(f"task__{name}" for name in _OF_TASK),
+    )
     return [OpenAttempt._make(row) for row in rows.values_list(*columns)]
 
 
@@ -91,6 +99,13 @@ def close(attempts: Sequence[OpenAttempt], endings: Sequence[Ending], now: datet
     live.changed("tasks", "fleet", "nodes")
     live.changed(*(f"{name}:{attempt.task_id}" for attempt, _ in pairs for name in ("task", "log")))
     live.changed(*{f"node:{attempt.node_id}" for attempt, _ in pairs})
+
+
+def stop(attempts: Sequence[OpenAttempt], outcome: str, sentence: str, now: datetime) -> None:
+    """End these attempts, all for one reason; should their nodes live, they are told to stop."""
+    if attempts:
+        close(attempts, [Ending(attempt_id=a.id, outcome=outcome, sentence=sentence) for a in attempts], now)
+        outbox.put(cancel_orders(((a.node_id, a.id) for a in attempts), sentence), now)
 
 
 def _end_attempts(pairs: Iterable[Pair], now: datetime) -> None:
@@ -120,57 +135,70 @@ def _return_capacity(attempts: Sequence[OpenAttempt], now: datetime) -> None:
 
 
 def _move_tasks_on(pairs: Iterable[Pair], now: datetime) -> None:
-    finished: dict[int, tuple[TaskState, Ending]] = {}
+    finished: dict[int, tuple[TaskState, OpenAttempt, Ending]] = {}
     tried: dict[int, Ending] = {}
     for attempt, ending in pairs:
         if ending.outcome == Outcome.SUCCEEDED:
-            finished.setdefault(attempt.task_id, (TaskState.SUCCEEDED, ending))
+            finished.setdefault(attempt.task_id, (TaskState.SUCCEEDED, attempt, ending))
         elif ending.outcome in PROGRAM_ENDED:
-            finished.setdefault(attempt.task_id, (TaskState.FAILED, ending))
+            finished.setdefault(attempt.task_id, (TaskState.FAILED, attempt, ending))
         elif ending.outcome != SUPERSEDED:
             tried[attempt.task_id] = ending
     _finish(finished, now)
-    _try_again({task_id: ending for task_id, ending in tried.items() if task_id not in finished}, now)
+    try_again({task_id: ending for task_id, ending in tried.items() if task_id not in finished}, now)
 
 
-def _finish(finished: dict[int, tuple[TaskState, Ending]], now: datetime) -> None:
+def _finish(finished: dict[int, tuple[TaskState, OpenAttempt, Ending]], now: datetime) -> None:
     """Accept each of these ends as its task's, unless another attempt's was accepted before."""
     if not finished:
         return
     may_finish = set(sources(TaskState.SUCCEEDED)) & set(sources(TaskState.FAILED))
     waiting = Task.objects.filter(id__in=finished, accepted_attempt=None, state__in=may_finish)
     accepted = set(waiting.values_list("id", flat=True))
-    columns = ("state", "accepted_attempt", "finished_at", "exit_code", "reason", "changed_at")
+    columns = (
+        "state", "accepted_attempt", "node", "started_at", "finished_at", "exit_code", "reason", "changed_at",
+    )  # fmt: skip
     rows = [
-        (state, ending.attempt_id, now, ending.exit_code, audit.shorten(ending.sentence), now, task_id)
-        for task_id, (state, ending) in finished.items()
+        (
+            state,
+            attempt.id,
+            attempt.node_id,
+            attempt.started_at or now,  # a short task's end overtakes the news of its start
+            now,
+            ending.exit_code,
+            audit.shorten(ending.sentence),
+            now,
+            task_id,
+        )
+        for task_id, (state, attempt, ending) in finished.items()
         if task_id in accepted
     ]
     stored = update_each(Task, columns, rows, where="accepted_attempt_id IS NULL")
     assert stored == len(rows), "a task that is locked here was finished elsewhere"
-    # A short task's end overtakes the news of its start.
-    Task.objects.filter(id__in=accepted, started_at=None).update(started_at=now)
     _supersede_others(accepted, now)
 
 
 def _supersede_others(task_ids: set[int], now: datetime) -> None:
-    others = open_attempts(task_id__in=task_ids)
-    if others:
-        close(others, [Ending(attempt_id=other.id, outcome=SUPERSEDED) for other in others], now)
-        sentence = "Another attempt's result was accepted."
-        outbox.put(cancel_orders(((other.node_id, other.id) for other in others), sentence), now)
+    stop(open_attempts(task_id__in=task_ids), SUPERSEDED, "another attempt's result was accepted", now)
 
 
-def _try_again(ended: dict[int, Ending], now: datetime) -> None:
-    """Back to the queue while attempts remain; a task that was to be cancelled is cancelled."""
+def try_again(ended: dict[int, Ending], now: datetime) -> None:
+    """These tasks lost an attempt: back to the queue while attempts remain, unless another one runs.
+
+    What is in doubt does not count as running, but a task that has no attempts left waits for it. A
+    task that was to be cancelled is cancelled.
+    """
     if not ended:
         return
-    busy = set(Attempt.objects.filter(task_id__in=ended, ended_at=None).values_list("task_id", flat=True))
-    counted = Attempt.objects.filter(task_id__in=ended).exclude(outcome=MOVED)
+    still_open = Attempt.objects.filter(task_id__in=ended, ended_at=None)
+    busy = set(still_open.filter(doubted_at=None).values_list("task_id", flat=True))
+    in_doubt = set(still_open.exclude(doubted_at=None).values_list("task_id", flat=True))
+    counted = Attempt.objects.filter(task_id__in=ended).exclude(outcome__in=(MOVED, SUPERSEDED))
     tries = Counter(counted.values_list("task_id", flat=True))
     placed = Task.objects.filter(id__in=set(ended) - busy, state__in=PLACED)
     for task in placed.only("id", "name", "canary", "cancel_requested_at", "max_attempts").order_by("id"):
-        _move_on(task, ended[task.id], tries[task.id], now)
+        if task.id not in in_doubt or tries[task.id] < task.max_attempts:
+            _move_on(task, ended[task.id], tries[task.id], now)
 
 
 def _move_on(task: Task, ending: Ending, tries: int, now: datetime) -> None:

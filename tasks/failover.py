@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from nodes import outbox
-from tasks.closing import LOST, MOVED, Ending, close, open_attempts
-from tasks.orders import cancel_orders
+from tasks.closing import MOVED, open_attempts, stop
+from tasks.doubt import doubt
 
 
-def release_nodes(node_ids: Collection[int], sentence: str, now: datetime, *, fault: bool) -> None:
-    """End all open attempts on these nodes; should the nodes live, they are told to stop."""
-    attempts = open_attempts(node_id__in=list(node_ids))
-    outcome = LOST if fault else MOVED
-    close(attempts, [Ending(attempt_id=a.id, outcome=outcome, sentence=sentence) for a in attempts], now)
-    outbox.put(cancel_orders(((a.node_id, a.id) for a in attempts), "The work was moved elsewhere."), now)
+def release_nodes(node_ids: Collection[int], sentence: str, now: datetime, *, silent: bool) -> None:
+    """A node that fell silent may still work on what it has: that is in doubt. Any other is free of it."""
+    if silent:
+        doubt(node_ids, sentence, now)
+    else:
+        stop(open_attempts(node_id__in=list(node_ids)), MOVED, sentence, now)

@@ -22,6 +22,7 @@ from nodes import outbox
 from nodes.inbox import Reply
 from nodes.models import Order
 from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts
+from tasks.doubt import end_undelivered, trust
 from tasks.models import Attempt, BlobChunk, LogChunk, Task
 from tasks.orders import cancel_orders, subject
 from tasks.states import TaskState, sources
@@ -41,7 +42,8 @@ def mark_started(received: Sequence[tuple[int, Started]], now: datetime) -> None
     Attempt.objects.filter(id__in=[attempt.id for attempt in attempts], started_at=None).update(
         started_at=now
     )
-    task_ids = [attempt.task_id for attempt in attempts]
+    # What is in doubt does not make its task run: a replacement is wanted until its node is back.
+    task_ids = [attempt.task_id for attempt in attempts if attempt.doubted_at is None]
     Task.objects.filter(id__in=task_ids, state__in=sources(TaskState.RUNNING)).update(
         state=TaskState.RUNNING, started_at=now, changed_at=now
     )
@@ -101,7 +103,7 @@ def _ending(report: Finished) -> Ending:
 
 def reconcile_holdings(received: Sequence[tuple[int, Holding]], now: datetime) -> None:
     """A node connected and said what it has. What it should have but has not is lost; what it has but
-    should not have (its work was moved meanwhile) is cancelled.
+    should not have (its work was moved meanwhile) is cancelled; what was in doubt and is there goes on.
 
     An order that it has not acknowledged is not lost: the outbox sends it again.
     """
@@ -113,6 +115,8 @@ def reconcile_holdings(received: Sequence[tuple[int, Holding]], now: datetime) -
         forgotten = [attempt for attempt in missing if attempt.id in acknowledged]
         sentence = "its agent was restarted"
         close(forgotten, [Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in forgotten], now)
+        end_undelivered([a for a in missing if a.doubted_at and a.id not in acknowledged], now)
+        trust([attempt for attempt in expected if attempt.id in held], now)
         stale = held - {attempt.id for attempt in expected}
         moved = "This attempt is no longer wanted: its work was moved."
         orders = cancel_orders(((node_id, attempt) for attempt in sorted(stale)[:CANCEL_MOST]), moved)

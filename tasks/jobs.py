@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from fogpanel import live
 from fogpanel.jobs import Run, job
-from nodes import outbox
-from tasks.closing import LOST, Ending, close, open_attempts
+from tasks import doubt
+from tasks.closing import LOST, open_attempts, stop
 from tasks.models import Attempt, Task
-from tasks.orders import cancel_orders
 from tasks.states import TaskState, sources
 
 SWEEP_MOST = 500
@@ -22,7 +23,9 @@ REPORT_GRACE = timedelta(minutes=5)
 @job(every_s=5)
 def expire_queued(run: Run) -> None:
     """Tasks that were to be placed by a certain time and were not have expired."""
-    late = Task.objects.filter(state=TaskState.QUEUED, expires_at__lt=run.now)
+    # One that has an attempt in doubt was placed in time.
+    in_doubt = Exists(Attempt.objects.filter(task_id=OuterRef("id"), ended_at=None))
+    late = Task.objects.filter(~in_doubt, state=TaskState.QUEUED, expires_at__lt=run.now)
     ids = list(late.values_list("id", flat=True)[:SWEEP_MOST])
     if ids:
         with transaction.atomic():
@@ -33,6 +36,12 @@ def expire_queued(run: Run) -> None:
                 changed_at=run.now,
             )
             live.changed("tasks", "fleet", *(f"task:{task_id}" for task_id in ids))
+
+
+@job(every_s=settings.SWEEP_S)
+def give_up_doubted(run: Run) -> None:
+    """What has been in doubt for too long is lost."""
+    doubt.give_up(run.now)
 
 
 @job(every_s=60)
@@ -55,6 +64,5 @@ def give_up(now: datetime) -> list[int]:
     with transaction.atomic():
         attempts = open_attempts(id__in=overdue)
         sentence = "its node did not report its end in time"
-        close(attempts, [Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in attempts], now)
-        outbox.put(cancel_orders(((a.node_id, a.id) for a in attempts), "No report came in time."), now)
+        stop(attempts, LOST, sentence, now)
     return [attempt.id for attempt in attempts]

@@ -124,6 +124,9 @@ class Attempt(models.Model):
     number = models.PositiveSmallIntegerField()
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)
+    doubted_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its node fell silent; it stays open (`tasks.doubt`)"
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome = models.CharField(
         max_length=20, blank=True, help_text="As its node reported it, or lost, superseded"

@@ -6,11 +6,12 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from fogagent.messages import Outcome
 from fogpanel import audit, live
 from fogpanel.access import AnyUser, Refusal
 from fogpanel.wakes import wake
 from nodes import outbox
-from tasks.closing import open_attempts
+from tasks.closing import open_attempts, stop
 from tasks.models import Task
 from tasks.orders import cancel_orders
 from tasks.states import PLACED, TaskState
@@ -35,10 +36,11 @@ def cancel(task: Task, actor: AnyUser) -> None:
             changed_at=now,
         )
         placed = Task.objects.filter(id=task.id, state__in=PLACED, cancel_requested_at=None)
-        if not cancelled and placed.update(cancel_requested_at=now, changed_at=now):
-            outbox.put(cancel_orders(((a.node_id, a.id) for a in running), "cancelled on request"), now)
-            cancelled = 1
-        if cancelled:
+        if cancelled or placed.update(cancel_requested_at=now, changed_at=now):
+            doubted = [attempt for attempt in running if attempt.doubted_at]
+            stop(doubted, Outcome.CANCELLED, "cancelled on request", now)
+            sure = ((a.node_id, a.id) for a in running if not a.doubted_at)
+            outbox.put(cancel_orders(sure, "cancelled on request"), now)
             audit.record("task.cancelled", f"{actor} cancelled {task.name}", actor=actor, subject=task)
             live.changed("tasks", "fleet", f"task:{task.id}")
 

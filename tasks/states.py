@@ -18,7 +18,8 @@ class TaskState(StrEnum):
 _S = TaskState
 
 TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
-    _S.QUEUED: frozenset({_S.ASSIGNED, _S.CANCELLED, _S.EXPIRED}),
+    # While a task waits for a replacement, the attempt in doubt may still come back, or end.
+    _S.QUEUED: frozenset({_S.ASSIGNED, _S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED}),
     # A report can overtake the news that work began; a lost attempt goes back to the queue.
     _S.ASSIGNED: frozenset({_S.RUNNING, _S.QUEUED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
     _S.RUNNING: frozenset({_S.QUEUED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),

@@ -48,13 +48,15 @@ def _tried(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
         yield from _one_try(task, attempt)
     if attempts and task.state == TaskState.QUEUED:
         last = attempts[-1]
-        yield Step(
-            "Queued again", "busy", last.ended_at, f"after attempt {last.number} of {task.max_attempts}"
-        )
+        since = last.ended_at or last.doubted_at
+        yield Step("Queued again", "busy", since, f"after attempt {last.number} of {task.max_attempts}")
 
 
 def _one_try(task: Task, attempt: Attempt) -> Iterator[Step]:
     node = attempt.node.name
+    if attempt.doubted_at is not None and attempt.ended_at is None:
+        yield Step(f"In doubt on {node}", "warn", attempt.doubted_at, attempt.sentence)
+        return
     if attempt.started_at is None:
         if attempt.ended_at is None:
             yield Step(f"Assigned to {node}", "busy", attempt.created_at, _number(task, attempt))

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from conftest import MakeNode
 from fogpanel.models import Event, PanelPresence
@@ -37,6 +38,13 @@ def test_silence_counts_only_while_the_panel_listened_for_a_whole_timeout(silent
     now = timezone.now()
     assert lose_silent_nodes(now, now - timedelta(seconds=89)) == []
     assert lose_silent_nodes(now, now - timedelta(seconds=90)) == [silent.id]
+
+
+def test_a_grace_after_the_timeout_leaves_its_work_where_it_is(silent: Node, settings: Settings) -> None:
+    settings.REPLACE_AFTER_S = 60
+    now = timezone.now()
+    assert lose_silent_nodes(now, now - LONG_AGO) == []
+    assert lose_silent_nodes(now + timedelta(seconds=60), now - LONG_AGO) == [silent.id]
 
 
 def test_a_node_that_was_heard_stays(make_node: MakeNode) -> None:

@@ -15,7 +15,7 @@ from fogagent.messages import Cancel, Finished, Outcome, Piece, Stream, Usage
 from fogpanel.models import Event
 from nodes.models import Node, Order
 from tasks import operations
-from tasks.closing import PROGRAM_ENDED
+from tasks.closing import LOST, PROGRAM_ENDED, open_attempts, stop
 from tasks.failover import release_nodes
 from tasks.handlers import accept_results
 from tasks.jobs import give_up
@@ -84,10 +84,14 @@ def test_what_the_node_did_gets_another_attempt(placed: Attempt, report: Report,
     assert freed(placed.node_id)
 
 
+def lose(attempt: Attempt, sentence: str) -> None:
+    stop(open_attempts(id=attempt.id), LOST, sentence, timezone.now())
+
+
 def test_a_late_result_of_a_lost_attempt_changes_nothing(
     placed: Attempt, place: Place, report: Report
 ) -> None:
-    release_nodes([placed.node_id], "its node was silent for 90 s", timezone.now(), fault=True)
+    lose(placed, "its agent was restarted")
     assert place() == 1
     report(placed, exit_code=0)
     task = Task.objects.get()
@@ -97,11 +101,11 @@ def test_a_late_result_of_a_lost_attempt_changes_nothing(
 
 def test_attempts_run_out(placed: Attempt, place: Place) -> None:
     for _ in range(3):
-        release_nodes([placed.node_id], "its node was silent for 90 s", timezone.now(), fault=True)
+        lose(Attempt.objects.get(ended_at=None), "its agent was restarted")
         place()
     task = Task.objects.get()
     assert (task.state, task.attempts_made) == ("failed", 3)
-    assert task.reason == "All 3 attempts were lost; the last: its node was silent for 90 s"
+    assert task.reason == "All 3 attempts were lost; the last: its agent was restarted"
 
 
 def test_cancelling_what_is_queued(make_task: MakeTask, submitter: User) -> None:
@@ -125,7 +129,7 @@ def test_cancelling_what_runs_ends_when_its_node_says_so(
 
 def test_a_task_to_be_cancelled_does_not_move(placed: Attempt, submitter: User) -> None:
     operations.cancel(placed.task, submitter)
-    release_nodes([placed.node_id], "its node went", timezone.now(), fault=True)
+    lose(placed, "its agent was restarted")
     assert Task.objects.get().state == "cancelled"
 
 
@@ -142,7 +146,7 @@ def test_an_accepted_result_supersedes_other_attempts(
 
 
 def test_orders_about_an_ended_attempt_are_withdrawn(placed: Attempt) -> None:
-    release_nodes([placed.node_id], "its node went", timezone.now(), fault=True)
+    lose(placed, "its agent was restarted")
     run = Order.objects.get(kind="run")
     assert run.withdrawn_at is not None
 
@@ -162,7 +166,7 @@ def test_another_nodes_report_in_the_same_batch_hides_nothing(placed: Attempt, m
 
 def test_what_somebody_wanted_moved_costs_no_try(placed: Attempt, place: Place) -> None:
     for _ in range(5):
-        release_nodes([placed.node_id], "its node was drained", timezone.now(), fault=False)
+        release_nodes([placed.node_id], "its node was drained", timezone.now(), silent=False)
         assert place() == 1
     assert Task.objects.get().state == "assigned"
 

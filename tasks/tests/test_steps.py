@@ -29,6 +29,23 @@ def test_a_waiting_task() -> None:
     assert told(steps_of(task(TaskState.QUEUED), [])) == [("Queued", "busy"), ("Result", "coming")]
 
 
+def test_a_task_whose_node_fell_silent_and_its_replacement() -> None:
+    silent = Attempt(
+        node=DUNE, number=1, created_at=at(1), started_at=at(1.4), doubted_at=at(91), sentence="silent"
+    )
+    waiting = task(TaskState.QUEUED)
+    assert told(steps_of(waiting, [silent]))[1:] == [
+        ("In doubt on dune-07", "warn"),
+        ("Queued again", "busy"),
+        ("Result", "coming"),
+    ]
+    replacement = Attempt(node=ATLAS, number=2, created_at=at(92))
+    assert told(steps_of(task(TaskState.ASSIGNED), [silent, replacement]))[1:3] == [
+        ("In doubt on dune-07", "warn"),
+        ("Assigned to atlas-04", "busy"),
+    ]
+
+
 def test_a_task_that_moved_and_runs() -> None:
     attempts = [
         Attempt(

@@ -1,0 +1,103 @@
+"""Attempts in doubt: their node fell silent, and nobody knows whether it still works on them.
+
+Such an attempt stays open, and what it reserved stays reserved, while its task waits for a replacement
+elsewhere. Whichever of the two ends first counts. The doubt ends when the node comes back with the work
+(`trust`) or without it, when it leaves for good, when the other result is accepted, or after GIVE_UP_S
+(`give_up`). A task has at most one attempt in doubt, so at most one replacement at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+
+from fogagent.messages import Outcome
+from fogpanel import live
+from fogpanel.templatetags.fog import duration
+from fogpanel.wakes import wake
+from tasks.closing import LOST, MOVED, SUPERSEDED, Ending, OpenAttempt, open_attempts, stop, try_again
+from tasks.models import Attempt, Task
+from tasks.states import TaskState
+
+GIVE_UP_MOST = 200
+
+
+def doubt(node_ids: Collection[int], sentence: str, now: datetime) -> None:
+    """These nodes fell silent: what is open there goes on if they live, and is looked after elsewhere."""
+    doubted = open_attempts(node_id__in=list(node_ids), doubted_at=None)
+    if not doubted:
+        return
+    _give_up_older_ones({attempt.task_id for attempt in doubted}, now)
+    Attempt.objects.filter(id__in=[a.id for a in doubted]).update(doubted_at=now, sentence=sentence)
+    _end_what_was_cancelled(doubted, now)
+    try_again({a.task_id: Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in doubted}, now)
+    _tell(doubted)
+
+
+def _give_up_older_ones(task_ids: set[int], now: datetime) -> None:
+    """The replacement fell silent, too: the first attempt has had its chance."""
+    older = open_attempts(task_id__in=task_ids, doubted_at__isnull=False)
+    stop(older, LOST, "its replacement had to be replaced as well", now)
+
+
+def _end_what_was_cancelled(doubted: Sequence[OpenAttempt], now: datetime) -> None:
+    """Nobody waits for these: there is nothing to replace."""
+    cancelled = Task.objects.filter(id__in={a.task_id for a in doubted}, cancel_requested_at__isnull=False)
+    unwanted = set(cancelled.values_list("id", flat=True))
+    stop([a for a in doubted if a.task_id in unwanted], Outcome.CANCELLED, "cancelled on request", now)
+
+
+def trust(attempts: Iterable[OpenAttempt], now: datetime) -> None:
+    """Their node is back and still works on these. It goes on, beside a replacement if there is one."""
+    back = [attempt for attempt in attempts if attempt.doubted_at is not None]
+    if not back:
+        return
+    Attempt.objects.filter(id__in=[a.id for a in back]).update(doubted_at=None, sentence="")
+    _end_replacements_beside(back, now)
+    for attempt in back:
+        Task.objects.filter(id=attempt.task_id, state=TaskState.QUEUED).update(
+            state=TaskState.RUNNING if attempt.started_at else TaskState.ASSIGNED,
+            node_id=attempt.node_id,
+            started_at=attempt.started_at,
+            wait_reasons={},
+            changed_at=now,
+        )
+    _tell(back)
+
+
+def _end_replacements_beside(back: Sequence[OpenAttempt], now: datetime) -> None:
+    """A node that came back may have been given the same task again before it said what it has."""
+    of_task = {attempt.task_id: attempt for attempt in back}
+    twice = [
+        other
+        for other in open_attempts(task_id__in=of_task)
+        if other.id != of_task[other.task_id].id and other.node_id == of_task[other.task_id].node_id
+    ]
+    stop(twice, SUPERSEDED, "the same node still works on an earlier attempt", now)
+
+
+def end_undelivered(attempts: Sequence[OpenAttempt], now: datetime) -> None:
+    """Their node is back and never got the order to run them: they are not started so late."""
+    stop(attempts, MOVED, "its node fell silent before the order had reached it", now)
+
+
+def give_up(now: datetime) -> list[int]:
+    """End what has been in doubt for too long, some at a time; returns the attempts' ids."""
+    since = now - timedelta(seconds=settings.GIVE_UP_S)
+    overdue = Attempt.objects.filter(ended_at=None, doubted_at__lt=since).order_by("id")
+    ids = list(overdue.values_list("id", flat=True)[:GIVE_UP_MOST])
+    if not ids:
+        return []
+    with transaction.atomic():
+        attempts = open_attempts(id__in=ids, doubted_at__lt=since)
+        sentence = f"its node fell silent and did not come back within {duration(settings.GIVE_UP_S)}"
+        stop(attempts, LOST, sentence, now)
+    return [attempt.id for attempt in attempts]
+
+
+def _tell(attempts: Iterable[OpenAttempt]) -> None:
+    wake("placer")
+    live.changed("tasks", "fleet", *(f"task:{attempt.task_id}" for attempt in attempts))
