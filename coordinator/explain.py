@@ -5,7 +5,7 @@ Computed straight from filters and scores, not from what routing keeps, so it al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -28,19 +28,66 @@ NEAREST_MISSES_SHOWN = 20
 NOT_ASKED: Mapping[RoutingStrategy, NodeId | None] = MappingProxyType({})
 
 
+class Standings:
+    """Every node in the order of one task: the eligible from the best on, then the misses.
+
+    A miss is nearer the later the filter it fell at: one that is merely full comes before one that
+    could never serve. Scores are worked out at once, a node's row in words when it is asked for.
+    """
+
+    def __init__(self, fleet: Fleet, strategy: Strategy, asked: Asked, shape: Shape, now: float) -> None:
+        self._fleet = fleet
+        self._asked = asked
+        self._shape = shape
+        self._now = now
+        self._parts = strategy.parts + strategy.moving
+        rows = shape.eligible_rows()
+        self._weighed = weigh(fleet.table, rows, asked, self._parts)
+        self._totals = add_up(rows, self._weighed)
+        self._positions = _best_first(fleet.table, strategy, rows, self._totals)
+        self._rows: list[int] = rows[self._positions].tolist()
+        self.eligible = len(self._rows)
+        self._rows += _misses(shape)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def name(self, place: int) -> str:
+        return self._fleet.table.stated(self._rows[place]).name
+
+    def place_of(self, row: int) -> int:
+        """Where the node of this row of the table is."""
+        return self._rows.index(row)
+
+    def candidate(self, place: int) -> Candidate:
+        """The node at this place, counted from 0."""
+        if place >= self.eligible:
+            return _miss(self._fleet, self._rows[place], self._shape, self._asked.requirements, self._now)
+        position = self._positions[place]
+        node = self._fleet.table.stated(self._rows[place])
+        return Candidate(
+            node_id=node.node_id,
+            name=node.name,
+            region=node.region,
+            score=float(self._totals[position]),
+            parts={
+                part.score.name: float(vector[position])
+                for part, vector in zip(self._parts, self._weighed, strict=True)
+            },
+        )
+
+
 def candidates(
     fleet: Fleet, strategy: Strategy, asked: Asked, shape: Shape, now: float
 ) -> tuple[Candidate, ...]:
-    """Every node, best first, up to 200 nodes; above that the 20 best and the 20 nearest misses.
-
-    A miss is nearer the later the filter it fell at: one that is merely full comes before one that
-    could never serve.
-    """
-    misses = _misses(shape)
-    everything = len(fleet) <= SHOW_ALL_UP_TO
-    best = _scored(fleet, strategy, asked, shape.eligible_rows(), None if everything else BEST_SHOWN)
-    nearest = misses if everything else misses[:NEAREST_MISSES_SHOWN]
-    return best + tuple(_miss(fleet, row, shape, asked.requirements, now) for row in nearest)
+    """Every node, best first, up to 200 nodes; above that the 20 best and the 20 nearest misses."""
+    standings = Standings(fleet, strategy, asked, shape, now)
+    places = range(len(standings))
+    shown: Iterable[int] = places
+    if len(standings) > SHOW_ALL_UP_TO:
+        eligible, misses = places[: standings.eligible], places[standings.eligible :]
+        shown = (*eligible[:BEST_SHOWN], *misses[:NEAREST_MISSES_SHOWN])
+    return tuple(standings.candidate(place) for place in shown)
 
 
 def others(fleet: Fleet, task: Task) -> Mapping[RoutingStrategy, NodeId | None]:
@@ -56,26 +103,6 @@ def _misses(shape: Shape) -> list[int]:
     by_nearness = np.argsort(-codes[rows].astype(np.int64), kind="stable")
     nearest: list[int] = rows[by_nearness].tolist()
     return nearest
-
-
-def _scored(
-    fleet: Fleet, strategy: Strategy, asked: Asked, rows: Rows, limit: int | None
-) -> tuple[Candidate, ...]:
-    table = fleet.table
-    parts = strategy.parts + strategy.moving
-    weighed = weigh(table, rows, asked, parts)
-    totals = add_up(rows, weighed)
-    shown = []
-    for position in _best_first(table, strategy, rows, totals)[:limit]:
-        node = table.stated(int(rows[position]))
-        amounts = {
-            part.score.name: float(vector[position]) for part, vector in zip(parts, weighed, strict=True)
-        }
-        score = float(totals[position])
-        shown.append(
-            Candidate(node_id=node.node_id, name=node.name, region=node.region, score=score, parts=amounts)
-        )
-    return tuple(shown)
 
 
 def _best_first(table: NodeTable, strategy: Strategy, rows: Rows, totals: Vector) -> list[int]:

@@ -76,6 +76,12 @@ def preview(fleet: Fleet, task: Task, now: float, rng: random.Random) -> Mapping
     return {each: _decide(fleet, replace(task, strategy=each), now, rng, alone) for each in STRATEGIES}
 
 
+def decide(fleet: Fleet, task: Task, now: float, rng: random.Random) -> Decision:
+    """What would be decided on this task at this moment, and by the other strategies. Nothing is reserved."""
+    fleet.table.advance(now)
+    return _decide(fleet, task, now, rng, Explain(candidates=False, others=Others.ALWAYS))
+
+
 def _place(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: Explain) -> Decision:
     decision = _decide(fleet, task, now, rng, explain)
     if decision.chosen is not None:

@@ -9,7 +9,8 @@ import pytest
 
 from coordinator.filters import FILTERS, FILTERS_BY_NAME
 from coordinator.fleet import Fleet
-from coordinator.planning import BY_COUNTS, FULLY, plan
+from coordinator.planning import BY_COUNTS, FULLY, decide, plan
+from coordinator.standing import excerpt, standing
 from coordinator.tests.fleets import NOW, a_node, a_task
 from coordinator.values import Availability, Candidate, Resources, RoutingStrategy
 
@@ -120,3 +121,66 @@ def test_equal_tasks_share_a_shape_in_every_process() -> None:
     assert made[0].shape == made[1].shape != made[2].shape
     assert plan(Fleet(), [a_task(1)], NOW, random.Random(9)).decisions[0].shape == made[0].shape
     assert all(each.chosen is None and each.considered == 0 for each in made)
+
+
+class TestStandings:
+    """How every node stands to a task, however many there are."""
+
+    def fleet(self, size: int = 500) -> Fleet:
+        fleet = Fleet()
+        fleet.upsert(
+            a_node(
+                each,
+                name=f"node-{each}",
+                free=Resources() if each % 2 else Resources(cpu_millis=4000 - each, memory_mb=4000),
+                onion_capable=each % 3 == 0,
+            )
+            for each in range(size)
+        )
+        return fleet
+
+    @pytest.mark.parametrize("strategy", list(RoutingStrategy))
+    def test_pages_show_each_node_once_from_the_chosen_on(self, strategy: RoutingStrategy) -> None:
+        fleet = self.fleet()
+        task = a_task(1, strategy=strategy)
+        decision = decide(fleet, task, NOW, random.Random(0))
+        pages = [excerpt(fleet, task, NOW, start=start, size=100) for start in range(0, 600, 100)]
+        rows = [row for page in pages for row in page.rows]
+        assert [row.place for row in rows] == list(range(1, 501))
+        assert {row.candidate.node_id for row in rows} == set(range(500))
+        eligible = [row.candidate for row in rows if row.candidate.reason is None]
+        assert len(eligible) == decision.eligible
+        assert rows[: len(eligible)] == [row for row in rows if row.candidate.reason is None]
+        if eligible:
+            assert eligible[0].node_id == decision.chosen
+            scores = [each.score or 0 for each in eligible]
+            assert scores == sorted(scores, reverse=True)
+
+    def test_a_search_keeps_the_places_in_the_whole(self) -> None:
+        fleet = self.fleet()
+        found = excerpt(fleet, a_task(1), NOW, name="NODE-49", size=50)
+        assert found.matching == 11  # 49 and 490 to 499
+        whole = excerpt(fleet, a_task(1), NOW, size=500)
+        assert all(row in whole.rows for row in found.rows)
+
+    def test_one_nodes_standing_is_its_row_of_the_table(self) -> None:
+        fleet = self.fleet()
+        whole = excerpt(fleet, a_task(1), NOW, size=500)
+        for row in (whole.rows[0], whole.rows[100], whole.rows[400]):
+            found = standing(fleet, a_task(1), row.candidate.node_id, NOW)
+            assert found is not None
+            assert found.candidate == row.candidate
+            assert found.place == (row.place if row.candidate.reason is None else None)
+            assert (found.eligible, found.best) == (250, whole.rows[0].candidate)
+
+    def test_a_node_that_is_gone_has_none(self) -> None:
+        assert standing(Fleet(), a_task(1), 7, NOW) is None
+
+    def test_looking_reserves_nothing(self) -> None:
+        fleet = self.fleet()
+        before = fleet.version
+        decided = decide(fleet, a_task(1), NOW, random.Random(0))
+        excerpt(fleet, a_task(1), NOW, size=5)
+        assert fleet.version == before
+        assert set(decided.others) == set(RoutingStrategy) - {RoutingStrategy.LEAST_LOADED}
+        assert decided.candidates == ()
