@@ -18,6 +18,7 @@ from fogpanel.keyset import find_page
 from fogpanel.problems import Problem, not_found
 from tasks import api_schemas as schemas
 from tasks import operations, placement
+from tasks.explaining_now import explain_now
 from tasks.logs import LogPage, read_log, stdout_of, watching
 from tasks.models import Task
 from tasks.states import FINAL, TaskState
@@ -92,6 +93,26 @@ def list_decisions(request: SignedInRequest, task_id: int) -> schemas.Decisions:
     require(request.user, Role.VIEWER)
     decisions = _find(task_id).decisions.select_related("chosen", "explanation", "attempt")
     return schemas.Decisions(items=[schemas.decision_out(decision) for decision in decisions])
+
+
+@router.get("/{int:task_id}/explain", response=schemas.ExplainedNow)
+def explain_task(
+    request: SignedInRequest,
+    task_id: int,
+    node: Annotated[str, Field(max_length=100)] = "",
+    start: Annotated[int, Field(ge=0)] = 0,
+    limit: Limit = 50,
+) -> schemas.ExplainedNow:
+    """How every node stands to this task at this moment, or those with ``node`` in their name.
+
+    The decisions say how it was when they were made; this asks the fleet as it is, and reserves nothing.
+    """
+    require(request.user, Role.VIEWER)
+    try:
+        answer = explain_now(_find(task_id), name=node, start=start, size=limit)
+    except TimeoutError as error:
+        raise Problem(503, "busy", "The panel is busy placing tasks; try again.") from error
+    return schemas.explained_now(answer)
 
 
 @router.get("/{int:task_id}/logs", response=schemas.Logs)

@@ -9,8 +9,9 @@ from django.conf import settings
 from ninja import Schema
 from pydantic import Field
 
+from coordinator.values import Candidate, RoutingStrategy
 from coordinator.values import Decision as Routed
-from coordinator.values import RoutingStrategy
+from tasks.explaining_now import Answer
 from tasks.models import Attempt, Decision, Task
 from tasks.submission import (
     DEFAULT_CORES,
@@ -188,6 +189,31 @@ class CandidateOut(Schema):
     detail: str
 
 
+class PlacedCandidate(CandidateOut):
+    """``place`` counts from 1 over all nodes: the eligible from the best on, then the others."""
+
+    place: int
+
+
+class ExplainedNow(Schema):
+    """A task's decision made once more against the fleet at ``as_of``; nothing was reserved.
+
+    ``nodes`` are those asked for, ``matching`` how many there are of them; ``next`` is the ``start`` of
+    the page after. ``others`` is what the other strategies would choose, exactly.
+    """
+
+    as_of: datetime
+    strategy: str
+    chosen: int | None
+    considered: int
+    eligible: int
+    rejected: dict[str, int]
+    others: dict[str, int | None]
+    matching: int
+    nodes: list[PlacedCandidate]
+    next: int | None
+
+
 class PreviewOut(Schema):
     strategy: str
     chosen: NodeRef | None
@@ -304,16 +330,39 @@ def preview_out(decision: Routed) -> PreviewOut:
         considered=decision.considered,
         eligible=decision.eligible,
         rejected=dict(decision.rejected),
-        candidates=[
-            CandidateOut(
-                node_id=int(candidate.node_id),
-                name=candidate.name,
-                region=candidate.region,
-                score=candidate.score,
-                parts=dict(candidate.parts),
-                reason=candidate.reason,
-                detail=candidate.detail,
-            )
-            for candidate in decision.candidates[:CANDIDATES_SHOWN]
-        ],
+        candidates=[_candidate(each) for each in decision.candidates[:CANDIDATES_SHOWN]],
     )
+
+
+def _candidate(candidate: Candidate) -> CandidateOut:
+    return CandidateOut(
+        node_id=int(candidate.node_id),
+        name=candidate.name,
+        region=candidate.region,
+        score=candidate.score,
+        parts=dict(candidate.parts),
+        reason=candidate.reason,
+        detail=candidate.detail,
+    )
+
+
+def explained_now(answer: Answer) -> ExplainedNow:
+    decision, excerpt = answer.decision, answer.excerpt
+    return ExplainedNow(
+        as_of=answer.as_of,
+        strategy=decision.strategy,
+        chosen=_node_id(decision.chosen),
+        considered=decision.considered,
+        eligible=decision.eligible,
+        rejected=dict(decision.rejected),
+        others={str(strategy): _node_id(node_id) for strategy, node_id in decision.others.items()},
+        matching=excerpt.matching,
+        nodes=[
+            PlacedCandidate(**_candidate(row.candidate).model_dump(), place=row.place) for row in excerpt.rows
+        ],
+        next=answer.end if answer.end < excerpt.matching else None,
+    )
+
+
+def _node_id(node_id: object) -> int | None:
+    return None if node_id is None else int(str(node_id))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from coordinator.values import Candidate, NodeId, RoutingStrategy
 from coordinator.values import Decision as Routed
-from coordinator.values import RoutingStrategy
 from nodes.models import Node
 from tasks.models import Decision, Task
 
@@ -33,6 +33,8 @@ class Eligible:
     score: float
     bar: list[tuple[str, str, str]]
     chosen: bool
+    place: int  # 1 is the best
+    avoided: bool = False  # it failed there before
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,15 @@ class Rejected:
     name: str
     region: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Nodes as a table shows them, in the strategy's order. ``legend`` has a (tone, part of the score)."""
+
+    eligible: list[Eligible]
+    rejected: list[Rejected]
+    legend: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,52 +67,89 @@ class Other:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
+    """``first_of``: the task whose rows these are, where equal tasks of one batch share them."""
+
     decision: Decision
-    eligible: list[Eligible]
-    rejected: list[Rejected]
-    legend: list[tuple[str, str]]  # (tone, part of the score)
+    rows: Rows
     others: list[Other]
     fell: list[tuple[str, int]]  # (why, how many nodes)
+    first_of: int | None = None
 
     @property
     def shows_all(self) -> bool:
-        return len(self.eligible) + len(self.rejected) == self.decision.considered
+        return len(self.rows.eligible) + len(self.rows.rejected) == self.decision.considered
 
 
 def explain(decision: Decision) -> Explained:
-    """``decision`` with its explanation and chosen node loaded. Rows stay in the strategy's order."""
-    rows: list[dict[str, Any]] = decision.explanation.rows if decision.explanation else []
-    scored = [row for row in rows if row.get("reason") is None]
-    names = list(dict.fromkeys(part for row in scored for part in row["parts"]))
-    tones = {name: f"part-{index % PART_TONES}" for index, name in enumerate(names)}
+    """``decision`` with its explanation and chosen node loaded."""
+    recorded = decision.explanation.rows if decision.explanation else []
+    candidates = [Candidate(**row) for row in recorded]
     return Explained(
         decision,
-        eligible=[_eligible(row, tones, decision.chosen_id) for row in scored],
-        rejected=[_rejected(row) for row in rows if row.get("reason") is not None],
-        legend=[(tones[name], in_words(name)) for name in names],
-        others=_others(decision),
+        rows=table_of(candidates, decision.chosen_id),
+        others=others_of(decision.others, decision.strategy, decision.chosen_id),
         fell=counted(decision.rejected),
+        first_of=_first_of(decision),
     )
 
 
-def _eligible(row: dict[str, Any], tones: Mapping[str, str], chosen: int | None) -> Eligible:
+def _first_of(decision: Decision) -> int | None:
+    if decision.explanation_id is None:
+        return None
+    sharing = Decision.objects.filter(explanation_id=decision.explanation_id).order_by("id")
+    first = sharing.values_list("task_id", flat=True).first()
+    return first if first != decision.task_id else None
+
+
+def table_of(
+    candidates: Sequence[Candidate],
+    chosen: object,
+    *,
+    places: Sequence[int] = (),
+    avoided: Container[NodeId] = (),
+) -> Rows:
+    """``places`` are those of the candidates where they are not all of the table from its top on."""
+    places = places or range(1, len(candidates) + 1)
+    scored = [(place, each) for place, each in zip(places, candidates, strict=True) if each.reason is None]
+    names = list(dict.fromkeys(part for _, each in scored for part in each.parts))
+    tones = {name: f"part-{index % PART_TONES}" for index, name in enumerate(names)}
+    return Rows(
+        eligible=[
+            Eligible(
+                int(each.node_id),
+                each.name,
+                each.region,
+                each.score or 0.0,
+                _bar(each, tones),
+                each.node_id == chosen,
+                place,
+                each.node_id in avoided,
+            )
+            for place, each in scored
+        ],
+        rejected=[
+            Rejected(int(each.node_id), each.name, each.region, each.detail or in_words(each.reason))
+            for each in candidates
+            if each.reason is not None
+        ],
+        legend=[(tones[name], in_words(name)) for name in names],
+    )
+
+
+def _bar(candidate: Candidate, tones: Mapping[str, str]) -> list[tuple[str, str, str]]:
     bar, x = [], 0.0
-    for name, share in row["parts"].items():
+    for name, share in candidate.parts.items():
         width = BAR_WIDTH * max(0.0, share)
         bar.append((tones[name], f"{x:.2f}", f"{width:.2f}"))
         x += width
-    return Eligible(row["node_id"], row["name"], row["region"], row["score"], bar, row["node_id"] == chosen)
+    return bar
 
 
-def _rejected(row: dict[str, Any]) -> Rejected:
-    return Rejected(row["node_id"], row["name"], row["region"], row["detail"] or in_words(row["reason"]))
-
-
-def _others(decision: Decision) -> list[Other]:
+def others_of(others: Mapping[Any, Any], taken: str, chosen: Any) -> list[Other]:
     """Every strategy's choice, where they were asked; the one that was taken is among them."""
-    if not decision.others:
+    if not others:
         return []
-    choices = {**decision.others, decision.strategy: decision.chosen_id}
+    choices = {**others, taken: chosen}
     names = dict(Node.objects.filter(id__in=[id for id in choices.values() if id]).values_list("id", "name"))
     return [
         Other(
@@ -109,7 +157,7 @@ def _others(decision: Decision) -> list[Other]:
             choices[strategy],
             names.get(choices[strategy]),
             HOW_IT_CHOOSES[strategy],
-            strategy == decision.strategy,
+            strategy == taken,
         )
         for strategy in RoutingStrategy
         if strategy in choices

@@ -79,6 +79,27 @@ def amount(label: str, step: str, initial: float) -> forms.CharField:
     )
 
 
+class NodeSearchForm(forms.Form):
+    """Which nodes to explain: a part of their name, and from the how-manyth on."""
+
+    q = forms.CharField(
+        label="Find a node by name",
+        required=False,
+        max_length=100,
+        widget=forms.TextInput(
+            attrs={
+                "type": "search",
+                "class": "form-control",
+                "placeholder": "Find a node by name",
+                "data-search": "",
+                "data-testid": "explain-search",
+                "autocomplete": "off",
+            }
+        ),
+    )
+    start = forms.IntegerField(required=False, min_value=0, max_value=10_000_000, widget=forms.HiddenInput)
+
+
 class TaskForm(forms.Form):
     """What to run, what it needs and where it should go."""
 

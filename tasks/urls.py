@@ -9,6 +9,7 @@ urlpatterns = [
     path("tasks/new", views.new_task, name="new-task"),
     path("tasks/preview", views.preview_task, name="task-preview"),
     path("tasks/<int:task_id>", views.task_page, name="task"),
+    path("tasks/<int:task_id>/explain", views.explain_task, name="task-explain"),
     path("tasks/<int:task_id>/cancel", views.cancel_task, name="task-cancel"),
     path("tasks/<int:task_id>/retry", views.run_again, name="task-retry"),
     path("tasks/<int:task_id>/log", views.download_log, name="task-log"),

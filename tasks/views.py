@@ -14,10 +14,10 @@ from fogpanel.access import Role, allows, requires
 from fogpanel.live_rows import topic_of
 from nodes.directory import regions
 from nodes.views import PageRequest, asks_for
-from tasks import directory, log_lines, operations, placement, presenting
+from tasks import directory, explaining_now, log_lines, operations, placement, presenting
 from tasks.directory import Tab
 from tasks.explaining import previews
-from tasks.forms import FilterForm, TaskForm, initial_from
+from tasks.forms import FilterForm, NodeSearchForm, TaskForm, initial_from
 from tasks.logs import stdout_of
 from tasks.models import Decision, Task
 from tasks.submission import SpecError, submit, validate
@@ -163,6 +163,26 @@ def _asked_decision(request: HttpRequest, task: Task) -> Decision | None:
     if not number.isdecimal() or len(number) > 18:
         return None
     return task.decisions.select_related("chosen", "explanation", "attempt").filter(id=int(number)).first()
+
+
+@require_safe
+@requires(Role.VIEWER)
+def explain_task(request: PageRequest, task_id: int) -> HttpResponse:
+    """Its decision made once more against the fleet as it is, with every node."""
+    task = _find(task_id)
+    form = NodeSearchForm(request.GET)
+    context: dict[str, Any] = {"section": "tasks", "task": task, "form": form}
+    status = 400
+    if form.is_valid():
+        name, start = form.cleaned_data["q"], form.cleaned_data["start"] or 0
+        try:
+            context |= explaining_now.page_of(task, name, start)
+            status = 200
+        except TimeoutError:
+            context["busy"] = True
+            status = 503
+    template = "tasks/_explained_now.html" if asks_for(request, "explained-now") else "tasks/explain.html"
+    return render(request, template, context, status=status)
 
 
 @require_POST

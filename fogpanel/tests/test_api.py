@@ -111,6 +111,7 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("post", "/tasks/preview", SCRIPT, "submitter"),
     ("get", "/tasks/{task}", None, "viewer"),
     ("get", "/tasks/{task}/decisions", None, "viewer"),
+    ("get", "/tasks/{task}/explain", None, "viewer"),
     ("get", "/tasks/{task}/logs", None, "operator"),
     ("get", "/tasks/{task}/result", None, "operator"),
     ("post", "/tasks/{task}/cancel", None, "operator"),

@@ -52,11 +52,11 @@ def decided(owner: User, chosen: Node | None, nodes: list[Node], **columns: obje
 def test_scores_become_bars_and_reasons_sentences(submitter: User, make_node: MakeNode) -> None:
     nodes = [make_node(), make_node()]
     explained = explain(decided(submitter, nodes[0], nodes))
-    [eligible] = explained.eligible
+    [eligible] = explained.rows.eligible
     assert eligible.chosen
     assert eligible.bar == [("part-0", "0.00", "50.00"), ("part-1", "50.00", "25.00")]
-    assert explained.legend == [("part-0", "reputation"), ("part-1", "low load")]
-    assert [row.why for row in explained.rejected] == ["memory: 512 of 2048 MB free"]
+    assert explained.rows.legend == [("part-0", "reputation"), ("part-1", "low load")]
+    assert [row.why for row in explained.rows.rejected] == ["memory: 512 of 2048 MB free"]
     assert explained.shows_all
 
 
