@@ -1,4 +1,4 @@
-"""The fleet as a map: one cell a region, west to east, one shape a node, its kind in the shape."""
+"""The fleet as a map: one cell a region, where it lies, one shape a node, its kind in the shape."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from coordinator.geo import region_point
 from coordinator.values import NodeType
 from nodes.status import with_status
 from services.fleet import fleet_nodes
+from services.map_grid import places
 
 REACH_MAX = 60.0  # how far a region's drawing goes from its middle, which is 0, 0
 REACH_MIN = 22.0
@@ -58,9 +59,13 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Region:
+    """``column`` and ``row`` are its cell where there is room for a map (see `services.map_grid`)."""
+
     name: str
     nodes: int
     shapes: list[Shape]
+    column: int
+    row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +106,15 @@ def topology(now: datetime) -> Map:
 
 
 def lay_out(marks: Sequence[Mark], counts: Mapping[str, int], per_shape: int) -> Map:
-    """Regions from west to east; within each the shapes spiral outwards from the middle."""
+    """Regions from west to east, each with its cell; within it the shapes spiral outwards from the middle."""
     by_region: defaultdict[str, list[Mark]] = defaultdict(list)
     for mark in marks:
         by_region[mark.region].append(mark)
     names = sorted(counts, key=lambda name: (_longitude(name), name))
-    return Map([Region(name, counts[name], _cluster(by_region[name])) for name in names], per_shape)
+    cells = places(names)
+    return Map(
+        [Region(name, counts[name], _cluster(by_region[name]), *cells[name]) for name in names], per_shape
+    )
 
 
 def polygon(node_type: str, x: float, y: float, size: float) -> str:

@@ -9,11 +9,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from coordinator.geo import REGION_POINTS
 from coordinator.values import Availability, NodeType
 from fogpanel import audit
 from nodes.models import Node
 from services import fleet, happenings, topology
 from services.fleet import Span
+from services.map_grid import COLUMNS, SPAN, places
 from tasks.models import Task
 from tasks.states import TaskState
 
@@ -138,6 +140,20 @@ class TestTopology:
         marks = [topology.Mark("r", NodeType.MIXNODE, "idle", "x")] * 300
         [region] = topology.lay_out(marks, {"r": 300}, 1).regions
         assert max(shape.reach for shape in region.shapes) <= topology.REACH_MAX
+
+    def test_cells_follow_the_globe(self) -> None:
+        found = places(["eu-north", "sa-east", "us-west", "ap-south", "eu-west-2", "moon-base"])
+        columns = {name: column for name, (column, _) in found.items()}
+        rows = {name: row for name, (_, row) in found.items()}
+        assert columns["us-west"] < columns["eu-west-2"] < columns["eu-north"] < columns["ap-south"]
+        assert rows["eu-north"] < rows["us-west"] < rows["sa-east"] < rows["moon-base"]
+
+    @pytest.mark.parametrize("count", [0, 1, 7, 40])
+    def test_no_region_covers_another(self, count: int) -> None:
+        names = [*[f"{name}-{i}" for i in range(3) for name in REGION_POINTS][:count], "x", "y", ""]
+        taken = [(column + i, row) for column, row in places(names).values() for i in range(SPAN)]
+        assert len(set(taken)) == SPAN * len(names)
+        assert all(1 <= column <= COLUMNS for column, _ in taken)
 
     def test_every_kind_of_node_has_a_shape(self) -> None:
         assert set(topology.CORNERS) == set(NodeType)
