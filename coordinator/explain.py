@@ -16,7 +16,6 @@ from coordinator.filters import ABSENT, ELIGIBLE, FILTERS
 from coordinator.fleet import Fleet
 from coordinator.ranking import add_up, weigh
 from coordinator.shapes import Shape
-from coordinator.strategies import STRATEGIES
 from coordinator.strategies.strategy import Strategy
 from coordinator.table import NodeTable
 from coordinator.values import Candidate, NodeId, RoutingStrategy, Task
@@ -93,7 +92,9 @@ def candidates(
 def others(fleet: Fleet, task: Task) -> Mapping[RoutingStrategy, NodeId | None]:
     """What each strategy but the task's own would choose now."""
     return {
-        name: _choice(fleet, task, each) for name, each in STRATEGIES.items() if name is not task.strategy
+        name: _choice(fleet, task, each)
+        for name, each in fleet.strategies.items()
+        if name is not task.strategy
     }
 
 

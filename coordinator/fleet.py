@@ -12,9 +12,11 @@ from coordinator.asked import Asked, Requirements
 from coordinator.errors import NotEnoughRoom, UnknownNode
 from coordinator.ranking import HeapRanking, Ranking, ScoreRanking
 from coordinator.shapes import Shape
+from coordinator.strategies import strategies
 from coordinator.strategies.strategy import Strategy
 from coordinator.table import NodeTable
 from coordinator.values import FogNode, NodeId, Resources
+from coordinator.weights import Weights
 
 KEPT_ROWS = 8_000_000  # over all shapes: bounds memory to some hundred MB however many shapes there are
 KEPT_AT_LEAST = 32
@@ -31,10 +33,14 @@ class Fleet:
     Nodes that are equally good come in the order of their registration, or, with ``tie_seed``, in a
     shuffled one: processes that plan for the same fleet side by side should differ in their seed, so
     that they do not all pick the same node.
+
+    ``strategies`` are those that plan for this fleet; they weigh as `weigh_by` said last.
     """
 
-    def __init__(self, *, tie_seed: int | None = None) -> None:
+    def __init__(self, *, tie_seed: int | None = None, weights: Weights | None = None) -> None:
         self.table = NodeTable(tie_seed)
+        self._weights = weights or Weights()
+        self.strategies = strategies(self._weights)
         self._shapes: OrderedDict[Hashable, Shape] = OrderedDict()
         self._rankings: OrderedDict[Hashable, Ranking] = OrderedDict()
 
@@ -48,6 +54,13 @@ class Fleet:
     def version(self) -> int:
         """Grows with every change to any node."""
         return self.table.version
+
+    def weigh_by(self, weights: Weights) -> None:
+        """Have all decisions from now on weighed so. What was ranked by other weights is forgotten."""
+        if weights != self._weights:
+            self._weights = weights
+            self.strategies = strategies(weights)
+            self._rankings.clear()
 
     def upsert(self, nodes: Iterable[FogNode]) -> None:
         """Add nodes, or replace all facts of those known, what is free included."""

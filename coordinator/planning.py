@@ -10,7 +10,6 @@ from time import perf_counter_ns
 
 from coordinator import explain as explaining
 from coordinator.fleet import Fleet
-from coordinator.strategies import STRATEGIES
 from coordinator.values import Decision, RoutingStrategy, Task
 
 
@@ -73,7 +72,7 @@ def preview(fleet: Fleet, task: Task, now: float, rng: random.Random) -> Mapping
     """What each strategy would choose at this moment, with candidates. Nothing is reserved."""
     fleet.table.advance(now)
     alone = Explain(candidates=True, others=Others.NEVER)
-    return {each: _decide(fleet, replace(task, strategy=each), now, rng, alone) for each in STRATEGIES}
+    return {each: _decide(fleet, replace(task, strategy=each), now, rng, alone) for each in fleet.strategies}
 
 
 def decide(fleet: Fleet, task: Task, now: float, rng: random.Random) -> Decision:
@@ -87,7 +86,7 @@ def _place(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: Ex
     if decision.chosen is not None:
         row = fleet.table.row_of[decision.chosen]
         fleet.table.take(row, task.needs, now)
-        if note := STRATEGIES[task.strategy].note_choice:
+        if note := fleet.strategies[task.strategy].note_choice:
             note(fleet.table, row)
     return decision
 
@@ -95,7 +94,7 @@ def _place(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: Ex
 def _decide(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: Explain) -> Decision:
     started = perf_counter_ns()
     table = fleet.table
-    strategy = STRATEGIES[task.strategy]
+    strategy = fleet.strategies[task.strategy]
     asked = strategy.asked(task)
     shape = fleet.shape(asked.requirements)
     row = fleet.ranking(strategy, asked, shape).best(fleet.rows_of(task.avoid))

@@ -37,16 +37,26 @@ def _unloaded(table: NodeTable, rows: Rows, asked: Asked) -> Vector:
     return _vector(1 - table.columns.load_millionths(rows) / MILLION)
 
 
-def _tight(table: NodeTable, rows: Rows, asked: Asked) -> Vector:
-    columns = table.columns
-    unused = np.zeros(len(rows))
-    kinds = np.zeros(len(rows))
-    for resource in RESOURCES:
-        total = getattr(columns, f"total_{resource}")[rows]
-        left = getattr(columns, f"free_{resource}")[rows] - getattr(asked.requirements, resource)
-        unused += np.clip(left / np.maximum(total, 1), 0, 1)
-        kinds += total > 0
-    return _vector(1 - unused / np.maximum(kinds, 1))
+def fit(*, cpu: float, memory: float, disk: float, gpu: float) -> Score:
+    """How tightly a task fits, each kind of resource that the node has counting by its weight.
+
+    A node that has none of the kinds that count leaves nothing unused.
+    """
+    weights = tuple(zip(RESOURCES, (cpu, memory, disk, gpu), strict=True))
+
+    def tight(table: NodeTable, rows: Rows, asked: Asked) -> Vector:
+        columns = table.columns
+        unused = np.zeros(len(rows))
+        counted = np.zeros(len(rows))
+        for resource, weight in weights:
+            total = getattr(columns, f"total_{resource}")[rows]
+            left = getattr(columns, f"free_{resource}")[rows] - getattr(asked.requirements, resource)
+            unused += weight * np.clip(left / np.maximum(total, 1), 0, 1)
+            counted += weight * (total > 0)
+        return _vector(1 - unused / np.where(counted > 0, counted, 1))
+
+    sentence = "how little of its cores, memory, storage and GPUs would be left unused"
+    return Score("fit", sentence, tight)
 
 
 def _matching(table: NodeTable, rows: Rows, asked: Asked) -> Vector:
@@ -93,7 +103,6 @@ def _vector(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Vector
 
 WAITED = Score("waited", "how long ago it last got work", _waited)
 UNLOADED = Score("unloaded", "how little of it is in use, measured or reserved, whichever is more", _unloaded)
-TIGHT = Score("fit", "how little of its cores, memory, storage and GPUs would be left unused", _tight)
 MATCHING = Score("match", "how many of the preferred labels and of the inputs it has already", _matching)
 SAME_REGION = Score("region", "whether it is in the region asked for", _same_region)
 NEAR = Score("nearness", "how near it is on the great circle", _near)

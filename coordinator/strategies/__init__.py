@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from coordinator.strategies import (
     affinity_based,
@@ -13,11 +13,17 @@ from coordinator.strategies import (
 )
 from coordinator.strategies.strategy import Strategy
 from coordinator.values import RoutingStrategy
+from coordinator.weights import Weights
 
-STRATEGIES: Mapping[RoutingStrategy, Strategy] = {
-    RoutingStrategy.ROUND_ROBIN: round_robin.STRATEGY,
-    RoutingStrategy.LEAST_LOADED: least_loaded.STRATEGY,
-    RoutingStrategy.AFFINITY_BASED: affinity_based.STRATEGY,
-    RoutingStrategy.PROXIMITY_BASED: proximity_based.STRATEGY,
-    RoutingStrategy.PRIVACY_AWARE: privacy_aware.STRATEGY,
+_MADE_BY: Mapping[RoutingStrategy, Callable[[Weights], Strategy]] = {
+    RoutingStrategy.ROUND_ROBIN: round_robin.strategy,
+    RoutingStrategy.LEAST_LOADED: least_loaded.strategy,
+    RoutingStrategy.AFFINITY_BASED: affinity_based.strategy,
+    RoutingStrategy.PROXIMITY_BASED: proximity_based.strategy,
+    RoutingStrategy.PRIVACY_AWARE: privacy_aware.strategy,
 }
+
+
+def strategies(weights: Weights) -> Mapping[RoutingStrategy, Strategy]:
+    """Every strategy, weighing as ``weights`` says."""
+    return {name: make(weights) for name, make in _MADE_BY.items()}

@@ -3,9 +3,10 @@ the networks used last, then by load."""
 
 from coordinator.asked import Wishes
 from coordinator.scores import APART, FRESH, REPUTATION, UNLOADED
-from coordinator.strategies.strategy import Part, Strategy
+from coordinator.strategies.strategy import Strategy, weighed
 from coordinator.table import NodeTable
 from coordinator.values import RoutingStrategy, Task
+from coordinator.weights import Weights
 
 
 def _wishes(task: Task) -> Wishes:
@@ -16,12 +17,19 @@ def _note_choice(table: NodeTable, row: int) -> None:
     table.recent.note(int(table.columns.network[row]))
 
 
-STRATEGY = Strategy(
-    name=RoutingStrategy.PRIVACY_AWARE,
-    sentence="An onion-capable node of good reputation, away from the submitter and the nodes used last.",
-    parts=(Part(0.5, REPUTATION), Part(0.2, APART), Part(0.1, UNLOADED)),
-    moving=(Part(0.2, FRESH),),
-    onion_only=True,
-    wishes=_wishes,
-    note_choice=_note_choice,
-)
+def strategy(weights: Weights) -> Strategy:
+    *kept, fresh = weighed(
+        (weights.privacy_reputation, REPUTATION),
+        (weights.privacy_apart, APART),
+        (weights.privacy_load, UNLOADED),
+        (weights.privacy_fresh, FRESH),
+    )
+    return Strategy(
+        name=RoutingStrategy.PRIVACY_AWARE,
+        sentence="An onion-capable node of good reputation, away from the submitter and the nodes used last.",
+        parts=tuple(kept),
+        moving=(fresh,),
+        onion_only=True,
+        wishes=_wishes,
+        note_choice=_note_choice,
+    )

@@ -3,10 +3,13 @@
 from coordinator.scores import WAITED
 from coordinator.strategies.strategy import Part, Strategy
 from coordinator.values import RoutingStrategy
+from coordinator.weights import Weights
 
-STRATEGY = Strategy(
-    name=RoutingStrategy.ROUND_ROBIN,
-    sentence="The node that got work longest ago.",
-    parts=(Part(1.0, WAITED),),
-    order=lambda table: table.turn_keys,
-)
+
+def strategy(weights: Weights) -> Strategy:
+    return Strategy(
+        name=RoutingStrategy.ROUND_ROBIN,
+        sentence="The node that got work longest ago.",
+        parts=(Part(1.0, WAITED),),
+        order=lambda table: table.turn_keys,
+    )

@@ -9,6 +9,7 @@ from coordinator.asked import Asked, Wishes, no_wishes, requirements_of
 from coordinator.scores import Score
 from coordinator.table import NodeTable
 from coordinator.values import RoutingStrategy, Task
+from coordinator.weights import shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,9 @@ class Strategy:
 
     def asked(self, task: Task) -> Asked:
         return Asked(requirements_of(task, self.onion_only), self.wishes(task))
+
+
+def weighed(*scores: tuple[float, Score]) -> tuple[Part, ...]:
+    """Parts out of weights whose proportions alone matter."""
+    weights = shares(weight for weight, _ in scores)
+    return tuple(Part(weight, score) for weight, (_, score) in zip(weights, scores, strict=True))

@@ -11,9 +11,9 @@ import pytest
 from coordinator import strategies
 from coordinator.fleet import Fleet
 from coordinator.planning import BY_COUNTS, FULLY, plan
-from coordinator.strategies import STRATEGIES
 from coordinator.tests.fleets import BIG, NOW, a_node, a_task
 from coordinator.values import Decision, FogNode, NodeId, Resources, RoutingStrategy, Task
+from coordinator.weights import Weights
 
 
 def a_fleet(*nodes: FogNode, tie_seed: int | None = None) -> Fleet:
@@ -179,7 +179,7 @@ def test_parts_sum_to_the_score_and_the_chosen_one_comes_first(strategy: Routing
 
 
 def test_weights_add_up_and_names_differ() -> None:
-    for name, strategy in STRATEGIES.items():
+    for name, strategy in strategies.strategies(Weights()).items():
         parts = strategy.parts + strategy.moving
         assert strategy.name is name
         assert strategy.sentence.endswith(".")
@@ -190,7 +190,11 @@ def test_weights_add_up_and_names_differ() -> None:
 def test_a_strategy_is_one_file_and_one_line() -> None:
     folder = Path(strategies.__file__).parent
     files = {path.stem for path in folder.glob("*.py")} - {"__init__", "strategy"}
-    assert files == {name.value for name in RoutingStrategy} == {name.value for name in STRATEGIES}
+    assert (
+        files
+        == {name.value for name in RoutingStrategy}
+        == {name.value for name in strategies.strategies(Weights())}
+    )
 
 
 def test_processes_with_different_seeds_differ_among_equals() -> None:
