@@ -81,6 +81,15 @@ def make_node(db: None) -> MakeNode:
     return make
 
 
+@pytest.fixture(autouse=True)
+def parameters_as_stored() -> None:
+    """No test sees what another one changed and its database has forgotten."""
+    if os.environ.get("DJANGO_SETTINGS_MODULE"):
+        from fogpanel.parameters import store
+
+        store.copy.forget()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No Django test touches the checkout's data folder, a broker, or needs collected static files."""

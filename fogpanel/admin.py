@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from fogpanel import tokens
 from fogpanel.admin_site import ReadOnlyAdmin
-from fogpanel.models import ApiToken, Event, IdempotencyKey, JobState, PanelPresence
+from fogpanel.models import ApiToken, Event, IdempotencyKey, JobState, PanelPresence, ParameterValue
 
 
 @admin.register(Event)
@@ -61,6 +61,14 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
 class JobStateAdmin(ReadOnlyAdmin):
     list_display = ("name", "due_at", "started_at", "finished_at", "since", "error")
     search_fields = ("name",)
+    ordering = ("name",)
+
+
+@admin.register(ParameterValue)
+class ParameterValueAdmin(ReadOnlyAdmin):
+    list_display = ("name", "value", "changed_at", "changed_by_name")
+    search_fields = ("name",)
+    list_select_related = ("changed_by",)
     ordering = ("name",)
 
 

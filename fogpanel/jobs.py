@@ -13,10 +13,12 @@ from typing import Any
 
 import structlog
 from celery import shared_task
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from fogpanel.models import JobState
+from fogpanel.parameters import store
+from fogpanel.parameters.parameter import Parameter
 
 log = structlog.get_logger(__name__)
 
@@ -41,15 +43,22 @@ class Run:
 @dataclass(frozen=True)
 class Job:
     name: str
-    every_s: float
+    interval: float | Parameter
     queue: str
+
+    @property
+    def every_s(self) -> float:
+        return store.current(self.interval)
 
 
 registry: dict[str, Job] = {}
 
 
-def job(*, every_s: float, queue: str = "clock") -> Callable[[Callable[[Run], None]], Any]:
-    """Make ``function(run)`` a periodic job, run at most once every ``every_s`` seconds by anyone."""
+def job(*, every_s: float | Parameter, queue: str = "clock") -> Callable[[Callable[[Run], None]], Any]:
+    """Make ``function(run)`` a periodic job, run at most once every ``every_s`` seconds by anyone.
+
+    An interval that is a parameter may change while the panel runs.
+    """
 
     def register(function: Callable[[Run], None]) -> Any:
         name = f"{function.__module__}.{function.__name__}"
@@ -59,7 +68,7 @@ def job(*, every_s: float, queue: str = "clock") -> Callable[[Callable[[Run], No
         # since setting it afterwards would finish Celery's app while Django is still being set up.
         @shared_task(name=name, run_now=staticmethod(function))  # type: ignore[call-overload, untyped-decorator]
         def attempt() -> None:
-            run_if_due(name, every_s, function, timezone.now())
+            run_if_due(name, store.current(every_s), function, timezone.now())
 
         return attempt
 
@@ -86,7 +95,10 @@ def claim(name: str, every_s: float, now: datetime) -> Run | None:
     JobState.objects.get_or_create(name=name, defaults={"due_at": now})
     previous = JobState.objects.values_list("started_at", flat=True).get(name=name)
     # A little early is in time: beat's ticks and ours are not the same clock.
-    due = JobState.objects.filter(name=name, due_at__lte=now + timedelta(seconds=every_s / 10))
+    soon = now + timedelta(seconds=every_s / 10)
+    # Due further ahead than an interval: it was longer when that was written.
+    is_due = Q(due_at__lte=soon) | Q(due_at__gt=soon + timedelta(seconds=every_s))
+    due = JobState.objects.filter(is_due, name=name)
     broken = now - timedelta(seconds=GAP_INTERVALS * every_s + 1)
     mine = due.update(
         due_at=now + timedelta(seconds=every_s),

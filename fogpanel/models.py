@@ -87,6 +87,24 @@ class JobState(models.Model):
         return self.name
 
 
+class ParameterValue(models.Model):
+    """What a parameter was changed to, and by whom. No value: its default holds (again).
+
+    See `fogpanel.parameters`.
+    """
+
+    name = models.CharField(max_length=60, primary_key=True)
+    value = models.FloatField(null=True, blank=True)
+    changed_at = models.DateTimeField(null=True, blank=True)
+    changed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    changed_by_name = models.CharField(max_length=150, blank=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class PanelPresence(models.Model):
     """The one row that says since when some process of the panel has been able to hear agents."""
 

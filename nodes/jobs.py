@@ -11,6 +11,7 @@ from django.utils import timezone
 from fogagent.messages import Configure
 from fogpanel import audit, live
 from fogpanel.jobs import Run, job
+from fogpanel.parameters.catalogue import SWEEP_S
 from fogpanel.wakes import wake
 from nodes import leases, outbox
 from nodes.gone import give_work_away
@@ -23,7 +24,7 @@ DELETE_MOST = 5000
 BEAT_TOLERANCE = 1.25  # intervals are told anew only when they are off by more than this factor
 
 
-@job(every_s=settings.SWEEP_S)
+@job(every_s=SWEEP_S)
 def sweep_heartbeats(run: Run) -> None:
     """Declare silent nodes gone. Silence counts only while the panel could have heard."""
     listening = listening_since(run.now)

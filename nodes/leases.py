@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
 from fogpanel import audit, live
+from fogpanel.parameters.catalogue import HEARTBEAT_S, HEARTBEATS_PER_S_MAX, TIMEOUT_S
+from fogpanel.parameters.store import current
 from fogpanel.wakes import wake
 from nodes.models import Node
 
@@ -84,9 +85,9 @@ def release(node_id: int, epoch: int, now: datetime) -> None:
 def beat() -> tuple[float, float]:
     """Heartbeat interval and timeout in seconds for a fleet of the present size.
 
-    The interval is stretched so that the fleet together stays below HEARTBEATS_PER_S_MAX; the timeout
-    is three intervals, never less than the setting.
+    The interval is stretched so that the fleet together stays below a rate; the timeout is three intervals,
+    never less than its parameter.
     """
     fleet = Node.objects.filter(archived_at=None).count()
-    heartbeat_s = max(settings.HEARTBEAT_S, fleet / settings.HEARTBEATS_PER_S_MAX)
-    return heartbeat_s, max(settings.HEARTBEAT_TIMEOUT_S, 3 * heartbeat_s)
+    heartbeat_s = max(current(HEARTBEAT_S), fleet / current(HEARTBEATS_PER_S_MAX))
+    return heartbeat_s, max(current(TIMEOUT_S), 3 * heartbeat_s)

@@ -9,20 +9,30 @@ from __future__ import annotations
 import threading
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from fogpanel.models import PanelPresence
+from fogpanel.parameters.catalogue import TIMEOUT_S
+from fogpanel.parameters.store import current
 from fogpanel.threads import Tireless
 
-WRITE_S = min(2.0, settings.HEARTBEAT_TIMEOUT_S / 10)
-STALE_S = 3 * WRITE_S
+WRITE_MOST_S = 2.0
+WRITES_MISSED = 3  # so many in a row mean that nobody listened
+
+
+def write_s() -> float:
+    """The pause between two writes: short enough for a short timeout."""
+    return min(WRITE_MOST_S, current(TIMEOUT_S) / 10)
+
+
+def stale_s() -> float:
+    return WRITES_MISSED * write_s()
 
 
 def note_presence(now: datetime) -> None:
     """Say that a process of the panel hears agents now."""
-    stale = now - timedelta(seconds=STALE_S)
+    stale = now - timedelta(seconds=stale_s())
     listening = PanelPresence.objects.filter(id=1).update(
         since=Case(When(seen_at__lt=stale, then=Value(now)), default=F("since")), seen_at=now
     )
@@ -33,7 +43,7 @@ def note_presence(now: datetime) -> None:
 def listening_since(now: datetime) -> datetime | None:
     """When the present spell of listening began; None if nobody listens at the moment."""
     presence = PanelPresence.objects.filter(id=1).first()
-    if presence is None or presence.seen_at < now - timedelta(seconds=STALE_S):
+    if presence is None or presence.seen_at < now - timedelta(seconds=stale_s()):
         return None
     return presence.since
 
@@ -48,4 +58,4 @@ class PresenceWriter(Tireless):
     def turn(self) -> None:
         if all(thread.is_alive() for thread in self._hearing):
             note_presence(timezone.now())
-        self._pause.wait(WRITE_S)
+        self._pause.wait(write_s())

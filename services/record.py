@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from fogpanel.parameters.parameter import Parameter
+from fogpanel.parameters.store import current
 from services.models import State
 
 
@@ -40,7 +42,11 @@ class Service:
     category: str
     icon: str  # of Lucide
     line: str  # what it does, in one line
-    probe_every_s: float
+    probe_every: float | Parameter  # seconds
     probe: Probe
     template: str  # of its page, which extends services/service.html
     page: Callable[[datetime], dict[str, Any]]  # what its page shows besides the card
+
+    @property
+    def probe_every_s(self) -> float:
+        return current(self.probe_every)

@@ -34,6 +34,7 @@ from tasks.routing_view import as_routing_task
 from tasks.states import TaskState
 from tasks.submission import TaskSpec
 from tasks.waits import Waits
+from tasks.weighing import weights
 
 POLL_S = 1.0
 BATCH = 300  # placements committed at once
@@ -47,7 +48,8 @@ Answer = TypeVar("Answer")
 
 
 class FleetView:
-    """The fleet as one process sees it, kept up by a cursor over ``changed_at``."""
+    """The fleet as one process sees it, kept up by a cursor over ``changed_at``, weighed as the parameters
+    say."""
 
     def __init__(self, seed: int) -> None:
         self.fleet = Fleet(tie_seed=seed)
@@ -61,6 +63,7 @@ class FleetView:
         if self._cursor is not None:
             rows = rows.filter(changed_at__gt=self._cursor - OVERLAP)
         self._cursor = now
+        self.fleet.weigh_by(weights())
         changed = list(rows)
         gone = [node.id for node in changed if node.archived_at or not node.approved_at]
         self.fleet.remove(gone)

@@ -1,10 +1,14 @@
-"""docs/settings.md lists the environment variables that the code reads, all of them and no others."""
+"""docs/settings.md lists the variables that the code reads and all parameters, and no others."""
 
 from __future__ import annotations
 
 import re
 
+from fogpanel.parameters.catalogue import BY_NAME
+from fogpanel.parameters.parameter import Parameter
 from fogpanel.supervisor.places import ROOT
+
+SETTINGS = ROOT / "docs" / "settings.md"
 
 READ = re.compile(
     r"""(?:env\.(?:text|flag|number|names)|os\.environ\.get)\(\s*"([A-Z][A-Z_]+)"|os\.environ\["([A-Z][A-Z_]+)"\]"""
@@ -22,8 +26,21 @@ def read_by_the_code() -> set[str]:
 
 
 def documented() -> set[str]:
-    return set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+    return set(re.findall(r"^\| `([A-Z_]+)` \|", SETTINGS.read_text(), re.MULTILINE))
 
 
 def test_every_variable_is_documented_and_every_documented_one_is_read() -> None:
     assert read_by_the_code() == documented()
+
+
+def test_every_parameter_is_documented_with_its_default_and_range() -> None:
+    rows = re.findall(r"^\| `([a-z_]+)` \| (.+?) \| (.+?) \| .+ \|$", SETTINGS.read_text(), re.MULTILINE)
+    assert rows == [(name, _default(each), _range(each)) for name, each in BY_NAME.items()]
+
+
+def _default(parameter: Parameter) -> str:
+    return f"`{parameter.variable}`" if parameter.variable else parameter.told(parameter.default)
+
+
+def _range(parameter: Parameter) -> str:
+    return f"{parameter.least:,.10g} to {parameter.told(parameter.most)}"

@@ -59,7 +59,7 @@ def at(seconds: float) -> datetime:
 
 @pytest.mark.django_db
 def test_presence_begins_anew_after_a_gap() -> None:
-    step = presence.STALE_S / 2
+    step = presence.stale_s() / 2
     presence.note_presence(at(0))
     presence.note_presence(at(step))
     assert presence.listening_since(at(step)) == at(0)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from coordinator.strategies import STRATEGIES
+from coordinator.strategies import strategies
 from coordinator.strategies.strategy import Strategy
 from services.fog_coordinator.canary import latest_round
 from services.fog_coordinator.probe import sweeps
 from services.fog_coordinator.rules import Canary
+from tasks.weighing import weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class StrategyRow:
 
 def page(now: datetime) -> dict[str, Any]:
     canaries = {one.strategy: one for one in latest_round()}
-    rows = [_row(strategy, canaries.get(name)) for name, strategy in STRATEGIES.items()]
+    rows = [_row(strategy, canaries.get(name)) for name, strategy in strategies(weights()).items()]
     return {"strategies": rows, "sweeps": sweeps(now)}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
+from fogpanel.parameters.catalogue import PROBE_S
 from services.fog_coordinator.page import page
 from services.fog_coordinator.probe import probe
 from services.record import Service
@@ -14,7 +13,7 @@ FOG_COORDINATOR = Service(
     category="Coordination",
     icon="locate-fixed",
     line="Keeps the registry of nodes, routes every task, and moves work away from nodes that fail.",
-    probe_every_s=settings.PROBE_S,
+    probe_every=PROBE_S,
     probe=probe,
     template="services/fog_coordinator.html",
     page=page,

@@ -14,6 +14,7 @@ from pytest_django.fixtures import Settings
 from conftest import MakeNode
 from coordinator.values import Availability, RoutingStrategy
 from fogagent.messages import Run
+from fogpanel.parameters import changing, store
 from nodes.models import Node, Order
 from nodes.outbox import with_number
 from tasks import placement
@@ -187,3 +188,21 @@ def test_the_coordinator_of_the_panel_places_stored_tasks(make_node: MakeNode, m
     assert chosen is not None
     task.refresh_from_db()
     assert (chosen.node_id, task.state, task.node_id) == (node.id, "assigned", node.id)
+
+
+def test_a_changed_weight_decides_the_next_placement(make_node: MakeNode, make_task: MakeTask) -> None:
+    near = make_node(name="near", region="eu-west", cpu_percent=50)
+    far = make_node(name="far", region="ap-east")
+    placer = Placer()
+    for _ in range(2):
+        make_task(strategy="proximity_based", region="eu-west", cores=0.1)
+    placer.place_waiting(timezone.now())
+    changing.change({"proximity_region": 0, "proximity_nearness": 0}, None, timezone.now())
+    store.copy.forget()
+    make_task(strategy="proximity_based", region="eu-west", cores=0.1)
+    placer.place_waiting(timezone.now())
+    assert list(Attempt.objects.order_by("id").values_list("node_id", flat=True)) == [
+        near.id,
+        near.id,
+        far.id,
+    ]
