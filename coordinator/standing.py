@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from coordinator.explain import Standings
 from coordinator.fleet import Fleet
-from coordinator.strategies import STRATEGIES
 from coordinator.values import Candidate, NodeId, Task
 
 
@@ -66,6 +65,6 @@ def standing(fleet: Fleet, task: Task, node_id: NodeId, now: float) -> Standing 
 
 def _standings(fleet: Fleet, task: Task, now: float) -> Standings:
     fleet.table.advance(now)
-    strategy = STRATEGIES[task.strategy]
+    strategy = fleet.strategies[task.strategy]
     asked = strategy.asked(task)
     return Standings(fleet, strategy, asked, fleet.shape(asked.requirements), now)
