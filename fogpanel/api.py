@@ -32,6 +32,7 @@ from nodes.api import keys_router
 from nodes.api import router as nodes
 from nodes.joining import JoinError
 from services.api import router as services
+from tasks.api import nodes_router as placement
 from tasks.api import router as tasks
 from tasks.submission import SpecError
 
@@ -224,6 +225,7 @@ api.add_router("/nodes", nodes)
 api.add_router("/join-keys", keys_router)
 api.add_router("/agents", agents)
 api.add_router("/tasks", tasks)
+api.add_router("/nodes", placement)
 api.add_router("", services)
 
 

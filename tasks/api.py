@@ -16,16 +16,19 @@ from fogpanel.api_auth import SignedInRequest
 from fogpanel.idempotency import answer_once
 from fogpanel.keyset import find_page
 from fogpanel.problems import Problem, not_found
+from nodes.models import Node
 from tasks import api_schemas as schemas
 from tasks import operations, placement
 from tasks.explaining_now import explain_now
 from tasks.logs import LogPage, read_log, stdout_of, watching
 from tasks.models import Task
+from tasks.node_work import work_of
 from tasks.states import FINAL, TaskState
 from tasks.submission import submit, validate
 from tasks.visibility import may_see_content, require_content, require_control, visible_tasks
 
 router = Router(tags=["tasks"])
+nodes_router = Router(tags=["nodes"])
 
 Given = Annotated[dict[str, Any], Body()]
 Limit = Annotated[int, Field(ge=1, le=200)]
@@ -190,6 +193,19 @@ def retry_task(request: SignedInRequest, task_id: int) -> HttpResponse:
     task = _find(task_id)
     require_control(request.user, task)
     return answer_once(request, lambda: schemas.task_out(operations.retry(task, request.user)))
+
+
+@nodes_router.get("/{int:node_id}/why", response=schemas.NodeWhy)
+def why_node(request: SignedInRequest, node_id: int) -> schemas.NodeWhy:
+    """What work a node gets and why not more, from the tasks that wait and the last placements."""
+    require(request.user, Role.VIEWER)
+    node = Node.objects.filter(id=node_id).first()
+    if node is None:
+        raise not_found(f"node {node_id}")
+    try:
+        return schemas.node_why(work_of(node))
+    except TimeoutError as error:
+        raise Problem(503, "busy", "The panel is busy placing tasks; try again.") from error
 
 
 def _find(task_id: int) -> Task:

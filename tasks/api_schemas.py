@@ -13,6 +13,8 @@ from coordinator.values import Candidate, RoutingStrategy
 from coordinator.values import Decision as Routed
 from tasks.explaining_now import Answer
 from tasks.models import Attempt, Decision, Task
+from tasks.node_verdict import Kind
+from tasks.node_work import NodeWork
 from tasks.submission import (
     DEFAULT_CORES,
     DEFAULT_MAX_ATTEMPTS,
@@ -214,6 +216,41 @@ class ExplainedNow(Schema):
     next: int | None
 
 
+class WorkKind(Schema):
+    """Tasks with equal needs and strategy. ``place`` is 1 for the node that would be chosen, null with a
+    ``reason`` and its sentence in ``detail`` where the node is not eligible. ``example`` is one such task."""
+
+    needs: str
+    strategy: str
+    waiting: int
+    placed: int
+    here: int
+    place: int | None
+    eligible: int | None
+    reason: str | None
+    detail: str
+    example: int
+
+
+class NodeWhy(Schema):
+    """Why a node gets work or none. ``waiting`` and ``placed`` are how many tasks were looked at, those that
+    wait longest and the newest placements, ``here`` how many of these came to the node. How it stands to the
+    most frequent kinds was worked out at ``as_of``; ``recorded`` says in how many placements the record names
+    it and as what."""
+
+    as_of: datetime
+    sentence: str
+    advice: str
+    waiting: int
+    placed: int
+    here: int
+    recorded: int
+    recorded_eligible: int
+    recorded_fell: dict[str, int]
+    kinds: list[WorkKind]
+    kinds_in_all: int
+
+
 class PreviewOut(Schema):
     strategy: str
     chosen: NodeRef | None
@@ -366,3 +403,35 @@ def explained_now(answer: Answer) -> ExplainedNow:
 
 def _node_id(node_id: object) -> int | None:
     return None if node_id is None else int(str(node_id))
+
+
+def node_why(work: NodeWork) -> NodeWhy:
+    return NodeWhy(
+        as_of=work.as_of,
+        sentence=work.verdict.sentence,
+        advice=work.verdict.advice,
+        waiting=work.waiting,
+        placed=work.placed,
+        here=work.here,
+        recorded=work.recorded.named,
+        recorded_eligible=work.recorded.eligible,
+        recorded_fell=work.recorded.fell,
+        kinds=[_work_kind(kind) for kind in work.kinds],
+        kinds_in_all=work.kinds_in_all,
+    )
+
+
+def _work_kind(kind: Kind) -> WorkKind:
+    stands = kind.standing
+    return WorkKind(
+        needs=kind.words,
+        strategy=kind.strategy,
+        waiting=kind.waiting,
+        placed=kind.placed,
+        here=kind.here,
+        place=stands.place if stands else None,
+        eligible=stands.eligible if stands else None,
+        reason=stands.candidate.reason if stands else None,
+        detail=stands.candidate.detail if stands else "",
+        example=kind.example,
+    )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks import views
+from tasks import node_views, views
 
 urlpatterns = [
     path("tasks", views.task_list, name="tasks"),
@@ -13,5 +13,6 @@ urlpatterns = [
     path("tasks/<int:task_id>/cancel", views.cancel_task, name="task-cancel"),
     path("tasks/<int:task_id>/retry", views.run_again, name="task-retry"),
     path("tasks/<int:task_id>/log", views.download_log, name="task-log"),
+    path("nodes/<int:node_id>/why", node_views.node_why, name="node-why"),
     path("tasks/<int:task_id>/output", views.download_output, name="task-output"),
 ]

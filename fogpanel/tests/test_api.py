@@ -112,6 +112,7 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/tasks/{task}", None, "viewer"),
     ("get", "/tasks/{task}/decisions", None, "viewer"),
     ("get", "/tasks/{task}/explain", None, "viewer"),
+    ("get", "/nodes/{node}/why", None, "viewer"),
     ("get", "/tasks/{task}/logs", None, "operator"),
     ("get", "/tasks/{task}/result", None, "operator"),
     ("post", "/tasks/{task}/cancel", None, "operator"),
