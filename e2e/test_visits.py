@@ -54,11 +54,13 @@ def addresses(panel: Panel) -> dict[str, str]:
         "service": "/services/fog_coordinator/",
         "nodes": "/nodes",
         "node": f"/nodes/{node}",
+        "work of a node": f"/nodes/{node}/why",
         "add node": "/nodes/add",
         "tasks": "/tasks",
         "no tasks": "/tasks?q=nothing-is-called-this",
         "new task": "/tasks/new",
         "task": f"/tasks/{done}",
+        "task explained now": f"/tasks/{done}/explain",
         "waiting task": f"/tasks/{waits}",
         "events": "/events",
         "not found": "/nodes/987654321",
@@ -66,8 +68,8 @@ def addresses(panel: Panel) -> dict[str, str]:
 
 
 PAGES = (
-    "control panel", "service", "nodes", "node", "add node", "tasks", "no tasks", "new task", "task",
-    "waiting task", "events", "not found",
+    "control panel", "service", "nodes", "node", "work of a node", "add node", "tasks", "no tasks",
+    "new task", "task", "task explained now", "waiting task", "events", "not found",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from fogpanel.access import Role, requires
 from nodes.models import Node
 from nodes.views import PageRequest, asks_for
-from tasks.node_work import PLACEMENTS_SEEN, WAITING_SEEN, work_of
+from tasks.node_work import WAITING_SEEN, work_of
 
 
 @require_safe
@@ -22,12 +22,12 @@ def node_why(request: PageRequest, node_id: int) -> HttpResponse:
         "section": "nodes",
         "node": node,
         "waiting_seen": WAITING_SEEN,
-        "placements_seen": PLACEMENTS_SEEN,
+        "brief": asks_for(request, "node-why"),  # on the node's own page
     }
     status = 200
     try:
         context["work"] = work_of(node)
     except TimeoutError:
         status = 503
-    template = "tasks/_node_why.html" if asks_for(request, "node-why") else "tasks/node_why.html"
+    template = "tasks/_node_why.html" if context["brief"] else "tasks/node_why.html"
     return render(request, template, context, status=status)

@@ -132,6 +132,7 @@ def test_the_page_and_the_fragment(client: Client, viewer: User, busy: tuple[Nod
     assert "number 2 of 2 eligible" in page
     fragment = client.get(path, HTTP_HX_REQUEST="true", HTTP_HX_TARGET="node-why").content.decode()
     assert fragment.lstrip().startswith('<section class="panel" id="node-why"')
+    assert "<table" not in fragment
     assert f'hx-get="{path}"' in client.get(f"/nodes/{busy[1].id}").content.decode()
 
 
