@@ -187,6 +187,12 @@ SWEEP_S = env.number("FOGPANEL_SWEEP_S", 5, least=0.2, most=600)
 PROBE_S = env.number("FOGPANEL_PROBE_S", 30, least=1, most=3600)
 AGEING_S = env.number("FOGPANEL_AGEING_S", 300, least=1, most=86_400)
 
+# How long rows are kept, in days; what goes when is in tasks.retention and fogpanel.retention.
+KEEP_TASKS_DAYS = env.number("FOGPANEL_KEEP_TASKS_DAYS", 30, least=0.01, most=36_500)
+KEEP_OUTPUT_DAYS = env.number("FOGPANEL_KEEP_OUTPUT_DAYS", 7, least=0.01, most=36_500)
+KEEP_EXPLANATIONS_DAYS = env.number("FOGPANEL_KEEP_EXPLANATIONS_DAYS", 2, least=0.01, most=36_500)
+KEEP_EVENTS_DAYS = env.number("FOGPANEL_KEEP_EVENTS_DAYS", 365, least=0.01, most=36_500)
+
 # Message type → handler of a list of (node, message); see docs/design.md, "Seams". Order is the order
 # in which the handlers of one batch run.
 AGENT_HANDLERS = {

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from fogagent.messages import Configure
-from fogpanel import audit, live
+from fogpanel import audit, live, retention
 from fogpanel.jobs import Run, job
 from fogpanel.parameters.catalogue import SWEEP_S
 from fogpanel.wakes import wake
@@ -19,8 +18,8 @@ from nodes.models import Node, Order, Sample
 from nodes.presence import listening_since
 
 SAMPLES_KEPT = timedelta(days=2)
+SAMPLES_WHOLE = timedelta(hours=1)
 ORDERS_KEPT = timedelta(days=1)
-DELETE_MOST = 5000
 BEAT_TOLERANCE = 1.25  # intervals are told anew only when they are off by more than this factor
 
 
@@ -86,10 +85,18 @@ def stretch_heartbeats(run: Run) -> None:
 
 @job(every_s=300)
 def forget_old_rows(run: Run) -> None:
-    """Keep samples for two days and finished orders for one."""
-    old_samples = Sample.objects.filter(at__lt=run.now - SAMPLES_KEPT)
-    Sample.objects.filter(id__in=list(old_samples.values_list("id", flat=True)[:DELETE_MOST])).delete()
-    finished = Order.objects.filter(created_at__lt=timezone.now() - ORDERS_KEPT).exclude(
+    """Keep finished orders for a day, and samples for two, of which only some after the first hour."""
+    retention.delete(Sample.objects.filter(at__lt=run.now - SAMPLES_KEPT).order_by("at"))
+    thin_samples(run.now, run.previous)
+    finished = Order.objects.filter(created_at__lt=run.now - ORDERS_KEPT).exclude(
         acked_at=None, withdrawn_at=None
     )
-    Order.objects.filter(id__in=list(finished.values_list("id", flat=True)[:DELETE_MOST])).delete()
+    retention.delete(finished)
+
+
+def thin_samples(now: datetime, previous: datetime | None) -> int:
+    """Of samples that have come of age since the ``previous`` run, leave those of one minute in five."""
+    aged = Sample.objects.filter(at__lt=now - SAMPLES_WHOLE).exclude(at__minute__in=range(0, 60, 5))
+    if previous is not None:
+        aged = aged.filter(at__gte=previous - SAMPLES_WHOLE)
+    return retention.delete(aged.order_by("at"))

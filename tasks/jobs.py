@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef
 
 from fogpanel import live
 from fogpanel.jobs import Run, job
-from tasks import doubt
+from tasks import doubt, retention
 from tasks.closing import LOST, open_attempts, stop
 from tasks.models import Attempt, Task
 from tasks.states import TaskState, sources
@@ -66,3 +66,19 @@ def give_up(now: datetime) -> list[int]:
         sentence = "its node did not report its end in time"
         stop(attempts, LOST, sentence, now)
     return [attempt.id for attempt in attempts]
+
+
+@job(every_s=600, queue="work")
+def forget_old_tasks(run: Run) -> None:
+    """See `tasks.retention`, also for the two below."""
+    retention.forget_tasks(run.now)
+
+
+@job(every_s=600, queue="work")
+def forget_old_output(run: Run) -> None:
+    retention.forget_output(run.now, run.previous)
+
+
+@job(every_s=600, queue="work")
+def forget_old_explanations(run: Run) -> None:
+    retention.forget_explanations(run.now)

@@ -69,6 +69,7 @@ def result_of(task: Task) -> dict[str, Any]:
         "result": attempt,
         "output": output[:OUTPUT_SHOWN].decode(errors="replace"),
         "output_cut": len(output) > OUTPUT_SHOWN,
+        "output_gone": not output and bool((attempt.usage or {}).get("stdout_bytes")),
     }
 
 

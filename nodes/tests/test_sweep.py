@@ -11,7 +11,7 @@ from pytest_django.fixtures import Settings
 from conftest import MakeNode
 from fogpanel.models import Event, PanelPresence
 from nodes import leases, presence
-from nodes.jobs import forget_old_rows, lose_silent_nodes, stretch_heartbeats
+from nodes.jobs import forget_old_rows, lose_silent_nodes, stretch_heartbeats, thin_samples
 from nodes.models import Node, Order, Sample
 
 LONG_AGO = timedelta(hours=1)
@@ -120,3 +120,13 @@ def test_old_samples_and_finished_orders_are_forgotten(make_node: MakeNode) -> N
     run_if_due("forget", 300, forget_old_rows.run_now, now)
     assert Sample.objects.get().at == now
     assert Order.objects.get() == pending
+
+
+def test_of_old_samples_one_minute_in_five_stays(make_node: MakeNode) -> None:
+    node, now = make_node(), timezone.now().replace(minute=30)
+    figures = {"node": node, "cpu_percent": 1, "memory_used_mb": 1, "memory_total_mb": 2, "running": 0}
+    for minutes in range(40, 80):
+        Sample.objects.create(at=now - timedelta(minutes=minutes), **figures)
+    assert thin_samples(now, None) == 16
+    left = [(now - at).total_seconds() // 60 for at in Sample.objects.values_list("at", flat=True)]
+    assert sorted(left) == [*range(40, 61), 65, 70, 75]

@@ -1,0 +1,106 @@
+"""How long finished work is remembered: details go first, then the tasks, and with the last task its blobs.
+
+Thinned with age: the node by node part of decisions goes first, then what succeeded tasks printed; what
+failed ones printed, all attempts and decisions stay as long as their task. Canaries are not ours: their
+probe forgets them within minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, ManyToOneRel, OuterRef, QuerySet
+
+from fogpanel.models import Event
+from fogpanel.retention import BATCH, delete
+from tasks.models import Blob, BlobChunk, Decision, Explanation, LogChunk, Task
+from tasks.states import FINAL, TaskState
+
+ROUTINE = ("task.submitted", "task.moved")
+"""Events that go with their task. What a person did to one is kept as long as other events."""
+
+BATCHES_MOST = 200  # a run
+EXPLANATIONS_BATCH = 20
+
+
+def forget_tasks(now: datetime) -> int:
+    """Delete tasks that ended long ago, and the blobs that nothing refers to any more; how many tasks."""
+    ended = Task.objects.filter(
+        state__in=FINAL, canary=False, finished_at__lt=now - _days(settings.KEEP_TASKS_DAYS)
+    )
+    gone = 0
+    for _ in range(BATCHES_MOST):
+        tasks = list(ended.order_by("finished_at").values_list("id", "payload_id", "stdin_id")[:BATCH])
+        if not tasks:
+            break
+        with transaction.atomic():
+            ids = [task_id for task_id, _, _ in tasks]
+            Event.objects.filter(subject_kind="task", subject_id__in=ids, kind__in=ROUTINE).delete()
+            Task.objects.filter(id__in=ids).delete()
+            _drop_unused({sha256 for _, *blobs in tasks for sha256 in blobs if sha256})
+        gone += len(tasks)
+    return gone
+
+
+def _drop_unused(hashes: Collection[str]) -> None:
+    """Delete those of these blobs that nothing refers to. Locked first: a submission may be about to."""
+    locked = Blob.objects.select_for_update().filter(sha256__in=hashes).order_by("sha256")
+    unused = unreferenced(Blob.objects.filter(sha256__in=[blob.sha256 for blob in locked]))
+    unused.delete()
+
+
+def unreferenced(blobs: QuerySet[Blob]) -> QuerySet[Blob]:
+    """Without the blobs that any row points to, of whatever model, their own chunks aside."""
+    for relation in Blob._meta.get_fields(include_hidden=True):
+        if isinstance(relation, ManyToOneRel) and relation.related_model is not BlobChunk:
+            rows = relation.field.model._default_manager.all()
+            blobs = blobs.exclude(Exists(rows.filter(**{relation.field.attname: OuterRef("sha256")})))
+    return blobs
+
+
+def forget_output(now: datetime, previous: datetime | None) -> int:
+    """Delete what succeeded tasks printed, of those that came of age since the ``previous`` run.
+
+    What a run that was cut short has missed goes with its task.
+    """
+    kept = _days(settings.KEEP_OUTPUT_DAYS)
+    aged = Task.objects.filter(state=TaskState.SUCCEEDED, finished_at__lt=now - kept)
+    if previous is not None:
+        aged = aged.filter(finished_at__gte=previous - kept)
+    return sum(delete(LogChunk.objects.filter(attempt__task_id__in=ids)) for ids in _in_batches(aged))
+
+
+def _in_batches(tasks: QuerySet[Task]) -> Iterator[list[int]]:
+    """Their ids, in the order in which they ended."""
+    rows = tasks.order_by("finished_at", "id").values_list("finished_at", "id")
+    batch = list(rows[:BATCH])
+    while batch:
+        yield [task_id for _, task_id in batch]
+        ended_at, last = batch[-1]
+        same_moment = list(rows.filter(finished_at=ended_at, id__gt=last)[:BATCH])
+        batch = same_moment or list(rows.filter(finished_at__gt=ended_at)[:BATCH])
+
+
+def forget_explanations(now: datetime) -> int:
+    """Delete the node by node part of old decisions. A decision keeps its counts and its choice."""
+    before = now - _days(settings.KEEP_EXPLANATIONS_DAYS)
+    gone = 0
+    for _ in range(BATCHES_MOST):
+        oldest = Explanation.objects.order_by("id").values_list("id", "created_at")[:EXPLANATIONS_BATCH]
+        ids = [explanation_id for explanation_id, created_at in oldest if created_at < before]
+        if not ids:
+            break
+        while decisions := list(
+            Decision.objects.filter(explanation_id__in=ids).values_list("id", flat=True)[:BATCH]
+        ):
+            Decision.objects.filter(id__in=decisions).update(explanation=None)
+        gone += len(ids)
+        Explanation.objects.filter(id__in=ids).delete()
+    return gone
+
+
+def _days(days: float) -> timedelta:
+    return timedelta(days=days)
