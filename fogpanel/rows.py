@@ -6,16 +6,17 @@ what the columns hold (for a foreign key, the key), and nothing but the database
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from django.db import connection, models
 from django.db.models import Field, Model
 
+Item = TypeVar("Item")
 Row: TypeAlias = Sequence[Any]
 Convert: TypeAlias = Callable[[Any], Any]
 
@@ -111,6 +112,11 @@ def _json(value: Any) -> Any:
 
 def _without_enum(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
+
+
+def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """``items`` in stretches of at most ``size``, for queries that name each."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 # --- Statements ----------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def close(attempts: Sequence[OpenAttempt], endings: Sequence[Ending], now: datet
     _return_capacity([attempt for attempt, _ in pairs], now)
     outbox.withdraw([subject(attempt.id) for attempt, _ in pairs], now)
     _move_tasks_on(pairs, now)
-    wake("placer")
+    wake("freed", *{attempt.node_id for attempt, _ in pairs})
     live.changed("tasks", "fleet", "nodes")
     live.changed(*(f"{name}:{attempt.task_id}" for attempt, _ in pairs for name in ("task", "log")))
     live.changed(*{f"node:{attempt.node_id}" for attempt, _ in pairs})
@@ -209,6 +209,7 @@ def _move_on(task: Task, ending: Ending, tries: int, now: datetime) -> None:
         _set_state(task, TaskState.FAILED, reason, now, finished_at=now)
     else:
         _set_state(task, TaskState.QUEUED, "", now, started_at=None)
+        wake("placer")
         if not task.canary:
             audit.record(
                 "task.moved",

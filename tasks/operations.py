@@ -58,6 +58,6 @@ def retry(task: Task, actor: AnyUser) -> Task:
             subject=again,
             after={"of": task.id},
         )
-        wake("placer")
+        wake("submitted")
         live.changed("tasks", "fleet")
     return again

@@ -10,7 +10,8 @@ import contextlib
 import queue
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -23,6 +24,7 @@ from coordinator.fleet import Fleet
 from coordinator.fog_coordinator import FogCoordinator
 from coordinator.planning import BY_COUNTS, FULLY
 from coordinator.values import RoutingStrategy
+from fogpanel.rows import pieces
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
 from nodes.fleet_view import as_fog_node
@@ -37,7 +39,9 @@ from tasks.waits import Waits
 from tasks.weighing import weights
 
 POLL_S = 1.0
-BATCH = 300  # placements committed at once
+LOOK_PAUSE_S = 0.1  # between two looks at everything, however much is going on
+BATCH = 500  # placements committed at once
+READ_MOST = 500  # nodes read by one query
 OVERLAP = timedelta(seconds=10)
 RELOAD = timedelta(seconds=60)
 REASONS_MOST = 500  # tasks of one shape that are told why they wait
@@ -48,32 +52,58 @@ Answer = TypeVar("Answer")
 
 
 class FleetView:
-    """The fleet as one process sees it, kept up by a cursor over ``changed_at``, weighed as the parameters
-    say."""
+    """The fleet as one process sees it.
+
+    Nodes that somebody says have changed are read at once. Whatever else changed is found by a cursor
+    over ``changed_at``, with some seconds of overlap for what was committed late, and by a look at all.
+    It is weighed as the parameters say.
+    """
 
     def __init__(self, seed: int) -> None:
         self.fleet = Fleet(tie_seed=seed)
+        self._changed_at: dict[int, datetime] = {}
         self._cursor: datetime | None = None
-        self._loaded: datetime | None = None
+        self._looked_at_all: datetime | None = None
 
     def refresh(self, now: datetime) -> None:
-        if self._loaded is None or now - self._loaded >= RELOAD:
-            self._cursor, self._loaded = None, now
-        rows = Node.objects.order_by("id")
-        if self._cursor is not None:
-            rows = rows.filter(changed_at__gt=self._cursor - OVERLAP)
+        """Take in all that changed."""
+        if self._looked_at_all is None or now - self._looked_at_all >= RELOAD:
+            self._cursor, self._looked_at_all = None, now
+        rows = (
+            Node.objects.all()
+            if self._cursor is None
+            else Node.objects.filter(changed_at__gt=self._cursor - OVERLAP)
+        )
         self._cursor = now
         self.fleet.weigh_by(weights())
-        changed = list(rows)
-        gone = [node.id for node in changed if node.archived_at or not node.approved_at]
-        self.fleet.remove(gone)
-        self.fleet.upsert(as_fog_node(node) for node in changed if node.approved_at and not node.archived_at)
+        known = self._changed_at
+        self.read(
+            node_id
+            for node_id, changed_at in rows.values_list("id", "changed_at")
+            if known.get(node_id) != changed_at
+        )
+
+    def read(self, node_ids: Iterable[int]) -> None:
+        """Take in these nodes as they are."""
+        for some in pieces(sorted(node_ids), READ_MOST):
+            changed = list(Node.objects.filter(id__in=some).order_by("id"))
+            self._changed_at.update((node.id, node.changed_at) for node in changed)
+            self.fleet.remove(node.id for node in changed if not _takes_part(node))
+            self.fleet.upsert(as_fog_node(node) for node in changed if _takes_part(node))
+
+
+def _takes_part(node: Node) -> bool:
+    return node.archived_at is None and node.approved_at is not None
 
 
 class Placer(Tireless):
     def __init__(self) -> None:
         super().__init__("placer")
         self._something = threading.Event()
+        self._lock = threading.Lock()
+        self._freed: set[int] = set()  # nodes that have other room than we know
+        self._look = True  # whether anything may have changed
+        self._looked_at = float("-inf")
         self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._rng = random.Random()
         self._view = FleetView(self._rng.getrandbits(32))
@@ -83,6 +113,18 @@ class Placer(Tireless):
     # --- From other threads ------------------------------------------------------------------------
 
     def wake(self, _: frozenset[Key] = frozenset()) -> None:
+        """Anything may have changed: look at all."""
+        self._look = True
+        self._something.set()
+
+    def wake_submitted(self, _: frozenset[Key]) -> None:
+        """There are new tasks."""
+        self._something.set()
+
+    def wake_freed(self, node_ids: frozenset[Key]) -> None:
+        """Work ended on these nodes, and some of it may have to go elsewhere."""
+        with self._lock:
+            self._freed.update(map(int, node_ids))
         self._something.set()
 
     def ask(self, question: Callable[[Fleet, random.Random], Answer]) -> Answer:
@@ -108,18 +150,36 @@ class Placer(Tireless):
 
     def start(self) -> None:
         on_wake("placer", self.wake)
+        on_wake("submitted", self.wake_submitted)
+        on_wake("freed", self.wake_freed)
         super().start()
 
     def turn(self) -> None:
-        self._something.wait(timeout=POLL_S)
+        self._something.wait(timeout=LOOK_PAUSE_S if self._look else POLL_S)
         self._something.clear()
         self._answer_questions()
-        self.place_waiting(timezone.now())
+        now = timezone.now()
+        self._refresh(now, time.monotonic())
+        self._place(now)
+
+    def _refresh(self, now: datetime, tick: float) -> None:
+        """Read what we were told of, and now and then whatever else there is."""
+        with self._lock:
+            freed, self._freed = self._freed, set()
+        look = self._look or tick - self._looked_at >= POLL_S
+        if look and tick - self._looked_at >= LOOK_PAUSE_S:
+            self._look, self._looked_at = False, tick
+            self._queue.refresh(now)
+            self._view.refresh(now)
+        else:
+            self._queue.read_newest()
+            self._view.read(freed)
 
     def recover(self) -> None:
         self._view = FleetView(self._rng.getrandbits(32))
         self._queue = QueueView()
         self._waits = Waits()
+        self._look = True
 
     def _answer_questions(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -127,14 +187,20 @@ class Placer(Tireless):
                 self._questions.get_nowait()()
 
     def place_waiting(self, now: datetime) -> int:
-        """Place whatever can be placed now; returns how many tasks were."""
+        """Look at everything and place whatever can be placed; returns how many tasks were."""
         self._queue.refresh(now)
+        self._view.refresh(now)
+        return self._place(now)
+
+    def _place(self, now: datetime) -> int:
         placed = 0
         if len(self._queue):
-            self._view.refresh(now)
             exhausted: set[ShapeKey] = set()
             while batch := self._plan_batch(exhausted, now):
-                placed += self._commit(batch, now)
+                won = self._commit(batch)
+                placed += won
+                if won < len(batch):
+                    exhausted.clear()  # what those that lost had reserved in our view may do for others
                 self._answer_questions()
         return placed
 
@@ -163,24 +229,24 @@ class Placer(Tireless):
             0
         ]
 
-    def _commit(self, batch: list[tuple[values.Task, values.Decision]], now: datetime) -> int:
+    def _commit(self, batch: list[tuple[values.Task, values.Decision]]) -> int:
         won = commit([decision for _, decision in batch])
         for task_id in won:
             self._queue.drop(task_id)
-        lost = [task for task, _ in batch if task.task_id not in won]
+        lost = [pair for pair in batch if pair[0].task_id not in won]
         if lost:
             self._look_again_at(lost)
         return len(won)
 
-    def _look_again_at(self, lost: list[values.Task]) -> None:
+    def _look_again_at(self, lost: list[tuple[values.Task, values.Decision]]) -> None:
         """Somebody else was faster. See how things are, and wait a little, each process differently."""
-        ids = [int(task.task_id) for task in lost]
+        ids = [int(task.task_id) for task, _ in lost]
         queued = Task.objects.filter(id__in=ids, state=TaskState.QUEUED, cancel_requested_at=None)
         for task_id in set(ids) - set(queued.values_list("id", flat=True)):
             self._queue.drop(task_id)
-        threading.Event().wait(self._rng.uniform(0, JITTER_S))
-        self._view = FleetView(self._rng.getrandbits(32))
-        self._view.refresh(timezone.now())
+        self._pause.wait(self._rng.uniform(0, JITTER_S))
+        # As it is in the database, without what was reserved for those that lost.
+        self._view.read({int(decision.chosen) for _, decision in lost if decision.chosen is not None})
 
 
 placer = Placer()

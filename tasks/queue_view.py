@@ -1,8 +1,9 @@
 """The queue as one process sees it: waiting tasks by shape, in their turn (`coordinator.queueing`).
 
-A view of the rows, kept up by a cursor over ``changed_at`` that re-reads some seconds of overlap, and
-reloaded wholly each minute. It may hold a task that is placed already, or miss one for a moment: the
-commit decides.
+A view of the rows. New tasks are found by their numbers; those that came back, and those that others
+committed late, by a cursor over ``changed_at`` that looks again at some seconds of overlap, and by a look
+at all each minute. It may hold a task that is placed already, or miss one for a moment: the commit
+decides.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from django.conf import settings
+from django.db.models import QuerySet
 from sortedcontainers import SortedList
 
 from coordinator import values
 from coordinator.queueing import turn_of
+from fogpanel.rows import pieces
 from tasks.models import Task
-from tasks.routing_view import as_routing_tasks
+from tasks.routing_view import Waiting, as_routing_tasks
 from tasks.states import TaskState
 
+READ_MOST = 500  # tasks read by one query that names them
 OVERLAP = timedelta(seconds=10)
 RELOAD = timedelta(seconds=60)
 
@@ -46,27 +50,40 @@ class QueueView:
     def __init__(self) -> None:
         self._tasks: dict[int, values.Task] = {}
         self._shapes: dict[ShapeKey, SortedList[Rank]] = defaultdict(SortedList)
+        self._newest = 0  # the highest number read so far
         self._cursor: datetime | None = None
-        self._loaded: datetime | None = None
+        self._looked_at_all: datetime | None = None
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def refresh(self, now: datetime) -> None:
-        """Take in what changed in the database since the last time."""
-        if self._loaded is None or now - self._loaded >= RELOAD:
-            self._tasks.clear()
-            self._shapes.clear()
-            self._cursor, self._loaded = None, now
-        rows = Task.objects.filter(cancel_requested_at=None)
-        if self._cursor is None:
-            rows = rows.filter(state=TaskState.QUEUED)
+        """Take in all that changed in the database since the last time."""
+        queued = _queued()
+        if self._looked_at_all is None or now - self._looked_at_all >= RELOAD:
+            self._looked_at_all = now
+            there = set(queued.values_list("id", flat=True))
+            for task_id in self._tasks.keys() - there:
+                self.drop(task_id)
         else:
-            rows = rows.filter(state=TaskState.QUEUED, changed_at__gt=self._cursor - OVERLAP)
+            assert self._cursor is not None
+            recent = queued.filter(changed_at__gt=self._cursor - OVERLAP)
+            there = set(recent.values_list("id", flat=True))
         self._cursor = now
-        for task in as_routing_tasks(row for row in rows if row.id not in self._tasks):
-            self._tasks[int(task.task_id)] = task
-            self._shapes[shape_key(task)].add(_rank(task))
+        for some in pieces(sorted(there - self._tasks.keys()), READ_MOST):
+            self._add(queued.filter(id__in=some))
+
+    def read_newest(self) -> None:
+        """Take in the tasks that were handed in since the last time."""
+        self._add(_queued().filter(id__gt=self._newest))
+
+    def _add(self, rows: QuerySet[Task]) -> None:
+        for task in as_routing_tasks(map(Waiting._make, rows.order_by("id").values_list(*Waiting._fields))):
+            task_id = int(task.task_id)
+            self._newest = max(self._newest, task_id)
+            if task_id not in self._tasks:
+                self._tasks[task_id] = task
+                self._shapes[shape_key(task)].add(_rank(task))
 
     def drop(self, task_id: int) -> None:
         """This task is placed, or turned out not to be queued any more."""
@@ -95,6 +112,10 @@ class QueueView:
             ranks = self._shapes[key]
             if position + 1 < len(ranks):
                 heapq.heappush(heap, (ranks[position + 1], number, position + 1, key))
+
+
+def _queued() -> QuerySet[Task]:
+    return Task.objects.filter(state=TaskState.QUEUED, cancel_requested_at=None)
 
 
 def _rank(task: values.Task) -> Rank:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Protocol
+from datetime import datetime
+from typing import NamedTuple, Protocol
 
 from coordinator import values
 from coordinator.values import Resources, RoutingStrategy
@@ -31,7 +32,28 @@ def needs_of(task: Reserves) -> Resources:
     )
 
 
-def as_routing_tasks(tasks: Iterable[Task]) -> list[values.Task]:
+class Waiting(NamedTuple):
+    """A task in the queue: what routing looks at. Columns of `tasks.models.Task`."""
+
+    id: int
+    created_at: datetime
+    attempts_made: int
+    cpu_millis: int
+    memory_mb: int
+    disk_mb: int
+    gpu_count: int
+    driver: str
+    strategy: str
+    region: str
+    region_required: bool
+    labels: dict[str, str]
+    payload_id: str | None
+    stdin_id: str | None
+    onion_required: bool
+    priority: int
+
+
+def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:
     """Tasks in their order, each with the nodes that it failed on before as those to avoid."""
     tasks = list(tasks)
     failed_on: dict[int, set[int]] = defaultdict(set)
@@ -46,7 +68,7 @@ def as_routing_task(spec: TaskSpec | Task, now: float) -> values.Task:
     return _view(spec, 0, now, set())
 
 
-def _view(spec: Task | TaskSpec, task_id: int, submitted_at: float, avoid: set[int]) -> values.Task:
+def _view(spec: Task | Waiting | TaskSpec, task_id: int, submitted_at: float, avoid: set[int]) -> values.Task:
     return values.Task(
         task_id=task_id,
         needs=needs_of(spec),
@@ -63,7 +85,7 @@ def _view(spec: Task | TaskSpec, task_id: int, submitted_at: float, avoid: set[i
     )
 
 
-def _inputs(spec: Task | TaskSpec) -> frozenset[str]:
+def _inputs(spec: Task | Waiting | TaskSpec) -> frozenset[str]:
     if isinstance(spec, TaskSpec):
         return frozenset()
     return frozenset(sha256 for sha256 in (spec.payload_id, spec.stdin_id) if sha256)

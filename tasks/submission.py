@@ -287,7 +287,7 @@ def submit_many(user: AnyUser, specs: Sequence[TaskSpec]) -> list[Task]:
         blobs = store_blobs(contents)
         tasks = Task.objects.bulk_create([_row(user, spec, blobs) for spec in specs])
         _record(user, tasks)
-        wake("placer")
+        wake("submitted")
         live.changed("tasks", "fleet")
     return tasks
 

@@ -35,6 +35,7 @@ class _Wait:
     task_id: int
     decision_id: int
     counted_at: datetime
+    looked_at: datetime  # at the tasks that wait, whether each was told why
     repeats: int = 0
 
     def count(self, now: datetime) -> None:
@@ -61,11 +62,15 @@ class Waits:
         """``decision`` found no node for the first of ``waiting``, the tasks of this shape."""
         reasons = dict(decision.rejected)
         wait = self._waits.get(key)
+        if wait is not None and now - wait.looked_at < REASONS_EVERY:
+            wait.repeats += 1  # what waits no longer than this needs no reasons
+            return
         settled = wait is not None and (wait.reasons == reasons or now - wait.written_at < REASONS_EVERY)
         _tell_tasks(waiting, reasons, now, only_untold=settled)
         if wait is None or _is_another(wait, decision, now, settled):
             self._begin(key, decision, now)
             return
+        wait.looked_at = now
         if not settled:
             wait.reasons, wait.written_at = reasons, now
         wait.count(now)
@@ -83,6 +88,7 @@ class Waits:
             task_id=int(decision.task_id),
             decision_id=resumed or _store(decision, now),
             counted_at=now,
+            looked_at=now,
             repeats=1 if resumed else 0,
         )
 

@@ -20,7 +20,7 @@ from nodes.outbox import with_number
 from tasks import placement
 from tasks.closing import LOST, Ending, close, open_attempts
 from tasks.models import Attempt, Decision, Task
-from tasks.placement import Placer
+from tasks.placement import POLL_S, Placer
 from tasks.routing_view import as_routing_tasks
 from tasks.submission import validate
 from tasks.tests.conftest import MakeTask
@@ -138,7 +138,7 @@ def test_two_placers_place_a_task_once(make_node: MakeNode, make_task: MakeTask)
         placer._queue.refresh(now)
         placer._view.refresh(now)
     plans = [placer._plan_batch(set(), now) for placer in (first, second)]
-    placed = [placer._commit(batch, now) for placer, batch in zip((first, second), plans, strict=True)]
+    placed = [placer._commit(batch) for placer, batch in zip((first, second), plans, strict=True)]
     assert placed == [1, 0]
     assert Attempt.objects.count() == 1
 
@@ -206,3 +206,42 @@ def test_a_changed_weight_decides_the_next_placement(make_node: MakeNode, make_t
         near.id,
         far.id,
     ]
+
+
+def test_a_woken_turn_reads_new_tasks_and_freed_nodes_only(make_node: MakeNode, make_task: MakeTask) -> None:
+    placer, start = Placer(), timezone.now()
+    freed, other = make_node(name="freed", cpu_millis=500), make_node(name="other", cpu_millis=100)
+    placer._refresh(start, 0.0)
+    Node.objects.update(region="moved", changed_at=timezone.now())
+    make_task(cores=0.5)
+    placer.wake_freed(frozenset({freed.id}))
+    placer._refresh(timezone.now(), 0.01)
+    regions = {node.name: node.region for node in placer._view.fleet.nodes()}
+    assert regions == {freed.name: "moved", other.name: "eu-west"}
+    assert placer._place(timezone.now()) == 1
+
+
+def test_a_look_finds_what_nobody_told_of(make_node: MakeNode, make_task: MakeTask) -> None:
+    placer = Placer()
+    task = make_task(cores=2)
+    placer._refresh(timezone.now(), 0.0)
+    assert placer._place(timezone.now()) == 0
+    node = make_node(cpu_millis=2000)
+    Task.objects.filter(id=task.id).update(state="cancelled")
+    back = make_task(cores=2)
+    placer._refresh(timezone.now(), POLL_S)
+    assert node.id in placer._view.fleet
+    assert placer._place(timezone.now()) == 1
+    assert Task.objects.get(id=back.id).state == "assigned"
+
+
+def test_what_came_back_to_the_queue_is_found_by_a_look(make_node: MakeNode, make_task: MakeTask) -> None:
+    placer = Placer()
+    make_node()
+    make_task()
+    assert placer.place_waiting(timezone.now()) == 1
+    attempts = open_attempts()
+    close(attempts, [Ending(attempt_id=attempts[0].id, outcome=LOST)], timezone.now())
+    placer.wake()
+    placer._refresh(timezone.now(), 0.0)
+    assert len(placer._queue) == 1
