@@ -144,6 +144,7 @@ DATABASES = {
 }
 ON_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 if ON_SQLITE:
+    DATABASES["default"]["ENGINE"] = "fogpanel.sqlite"
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
 from django.utils import timezone
 
 from fogagent.messages import Message, encode_message
@@ -133,7 +134,8 @@ class Sender(Tireless):
                     socket.post(encoded)
         if again:
             # Acknowledgements come within milliseconds; what was sent and waits is worth a write.
-            Order.objects.filter(id__in=again, acked_at=None).update(sent_at=timezone.now())
+            with transaction.atomic():
+                Order.objects.filter(id__in=again, acked_at=None).update(sent_at=timezone.now())
 
 
 def _pending(node_ids: set[int]) -> Iterator[list[tuple[int, int, bytes]]]:

@@ -1,0 +1,1 @@
+"""Django's backend for SQLite, whose writers within a process wait in line."""
