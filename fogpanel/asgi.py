@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import django
 from channels.auth import AuthMiddlewareStack
@@ -22,6 +23,8 @@ from nodes.outbox import sender  # noqa: E402
 from nodes.presence import PresenceWriter  # noqa: E402
 from tasks.placement import placer  # noqa: E402
 
+SWITCH_INTERVAL_S = 0.0005
+
 LIVE = AllowedHostsOriginValidator(AuthMiddlewareStack(live_socket))
 
 application = ProtocolTypeRouter(
@@ -37,6 +40,9 @@ application = ProtocolTypeRouter(
     }
 )
 
+# Inbox, placer and outbox compute while the event loop has many small things to do, each of which would
+# wait for a whole switch interval to get its turn.
+sys.setswitchinterval(SWITCH_INTERVAL_S)
 wakes.start()
 for thread in (inbox, sender, placer, PresenceWriter(inbox, sender, placer)):
     thread.start()
