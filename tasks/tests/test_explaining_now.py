@@ -96,7 +96,7 @@ def test_few_queries_however_many_nodes(
 ) -> None:
     for _ in range(30):
         make_node()
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         explaining_now.page_of(placed, "", 0)
 
 
