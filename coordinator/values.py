@@ -47,7 +47,7 @@ class Availability(StrEnum):
 
     SCHEDULABLE = "schedulable"
     CORDONED = "cordoned"  # keeps its work, gets no more
-    DRAINING = "draining"  # its work moves away
+    DRAINING = "draining"  # finishes its work until a deadline, then the rest moves
     MAINTENANCE = "maintenance"  # drained, and shown as such
 
 

@@ -53,11 +53,19 @@ class NodeAdmin(ReadOnlyAdmin):
         "name", "node_type", "region", "availability", "connected", "last_contact_at",
         "cpu_millis", "free_cpu_millis", "memory_mb", "free_memory_mb", "open_attempts",
     )  # fmt: skip
-    list_filter = ("node_type", "availability", "connected", "group", "approved_at", "archived_at")
+    list_filter = (
+        "node_type",
+        "availability",
+        "connected",
+        "group",
+        "approved_at",
+        "archived_at",
+        "removed_at",
+    )
     search_fields = ("=id", "name", "hostname", "region", "public_key__startswith")
     list_select_related = ("group",)
     ordering = ("name",)
-    actions = ("make_schedulable", "cordon", "maintain", "approve")
+    actions = ("make_schedulable", "cordon", "drain", "maintain", "approve")
 
     @admin.action(description="Let the selected nodes take work")
     def make_schedulable(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
@@ -67,7 +75,13 @@ class NodeAdmin(ReadOnlyAdmin):
     def cordon(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
         self._set(request, chosen, Availability.CORDONED)
 
-    @admin.action(description="Take the selected nodes into maintenance: their work moves away")
+    @admin.action(
+        description="Drain the selected nodes: they finish their work in the usual time, then it moves"
+    )
+    def drain(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        self._set(request, chosen, Availability.DRAINING)
+
+    @admin.action(description="Take the selected nodes into maintenance: drained, and shown as taken out")
     def maintain(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
         self._set(request, chosen, Availability.MAINTENANCE)
 

@@ -18,6 +18,7 @@ from fogpanel.idempotency import answer_once
 from fogpanel.keyset import find_page
 from fogpanel.problems import Problem, invalid, not_found
 from nodes import directory, joining, operations
+from nodes.forms import DRAIN_MOST_S
 from nodes.models import Group, JoinKey, Node
 from nodes.status import status_of
 
@@ -28,8 +29,20 @@ Limit = Annotated[int, Field(ge=1, le=200)]
 DAY_S = 86_400
 
 
+class DrainOut(Schema):
+    """A drain in progress: what has not ended by the deadline moves."""
+
+    deadline_at: datetime
+    left: int
+    total: int
+
+
 class NodeOut(Schema):
-    """A node as lists show it. ``free_*`` is what no open attempt has reserved."""
+    """A node as lists show it. ``free_*`` is what no open attempt has reserved.
+
+    ``drain`` is null unless a drain is in progress. An archived node comes back when its agent connects,
+    a removed one only by joining anew.
+    """
 
     id: int
     name: str
@@ -37,8 +50,10 @@ class NodeOut(Schema):
     status: str
     reason: str
     availability: str
+    drain: DrainOut | None
     connected: bool
     approved: bool
+    archived: bool
     removed: bool
     region: str
     cpu_millis: int
@@ -86,7 +101,10 @@ class Nodes(Schema):
 
 
 class AvailabilityIn(Schema):
+    """``drain_s``: how long what runs there may go on when draining or in maintenance; 0 moves it at once."""
+
     availability: Availability
+    drain_s: Annotated[float, Field(ge=0, le=DRAIN_MOST_S)] | None = None
 
 
 class JoinKeyIn(Schema):
@@ -131,13 +149,16 @@ def list_nodes(
     type: NodeType | None = None,
     region: str = "",
     search: str = "",
+    archived: bool = False,
     after: str = "",
     limit: Limit = 50,
 ) -> Nodes:
-    """The nodes of the fleet by name. ``after`` is the ``next`` of the page before."""
+    """The nodes of the fleet by name, or those archived. ``after`` is the ``next`` of the page before."""
     require(request.user, Role.VIEWER)
     now = timezone.now()
-    query = directory.Query(q=search, status=status or "", type=type or "", region=region)
+    query = directory.Query(
+        q=search, status=directory.ARCHIVED if archived else status or "", type=type or "", region=region
+    )
     page = find_page([directory.matching(query, now)], "name", after=after or None, size=limit)
     return Nodes(
         items=[node_out(node, now) for node in page.rows], next=str(page.after) if page.after else None
@@ -157,7 +178,7 @@ def change_availability(request: SignedInRequest, node_id: int, given: Availabil
     node = _find_present(node_id)
 
     def change() -> NodeDetail:
-        operations.set_availability(node, given.availability, request.user)
+        operations.set_availability(node, given.availability, request.user, given.drain_s)
         return node_detail(_find(node_id))
 
     return answer_once(request, change, status=200)
@@ -180,7 +201,10 @@ def approve_node(request: SignedInRequest, node_id: int) -> HttpResponse:
 def remove_node(request: SignedInRequest, node_id: int) -> HttpResponse:
     """Take a node out of the fleet. Its history stays, its work runs elsewhere."""
     require(request.user, Role.OPERATOR)
-    operations.remove(_find_present(node_id), request.user)
+    node = _find(node_id)
+    if node.removed_at is not None:
+        raise Problem(409, "removed", f"{node.name} was removed before.")
+    operations.remove(node, request.user)
     return HttpResponse(status=204)
 
 
@@ -238,8 +262,10 @@ def _find(node_id: int) -> Node:
 
 def _find_present(node_id: int) -> Node:
     node = _find(node_id)
-    if node.archived_at is not None:
+    if node.removed_at is not None:
         raise Problem(409, "removed", f"{node.name} was removed from the fleet; join the machine again.")
+    if node.archived_at is not None:
+        raise Problem(409, "archived", f"{node.name} is archived; it is back as soon as its agent connects.")
     return node
 
 
@@ -282,9 +308,11 @@ def node_out(node: Node, now: datetime) -> NodeOut:
         status=status.status,
         reason=status.reason,
         availability=node.availability,
+        drain=_drain_out(node),
         connected=node.connected,
         approved=node.approved_at is not None,
-        removed=node.archived_at is not None,
+        archived=node.archived_at is not None,
+        removed=node.removed_at is not None,
         region=node.region,
         cpu_millis=node.cpu_millis,
         free_cpu_millis=node.free_cpu_millis,
@@ -301,6 +329,12 @@ def node_out(node: Node, now: datetime) -> NodeOut:
         labels=node.labels,
         flags=node.flags,
     )
+
+
+def _drain_out(node: Node) -> DrainOut | None:
+    if node.drain_deadline_at is None:
+        return None
+    return DrainOut(deadline_at=node.drain_deadline_at, left=node.open_attempts, total=node.drain_total)
 
 
 def node_detail(node: Node) -> NodeDetail:

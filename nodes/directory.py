@@ -12,6 +12,9 @@ from fogpanel.keyset import Page, count_capped, find_page
 from nodes.models import Node
 from nodes.status import with_status
 
+ARCHIVED = "archived"
+"""Asks for the nodes that left the fleet, in place of a status."""
+
 
 class Query(TypedDict, total=False):
     """What the filter form asks for; a missing or empty value filters nothing."""
@@ -25,10 +28,13 @@ class Query(TypedDict, total=False):
 
 
 def matching(query: Query, now: datetime) -> QuerySet[Node]:
-    """The nodes that are part of the fleet and meet every filter; each has its status annotated."""
-    nodes = with_status(Node.objects.filter(archived_at=None, approved_at__isnull=False), now)
+    """The nodes of the fleet (or the archived ones) that meet every filter, with their status annotated."""
+    status = query.get("status")
+    archived = status == ARCHIVED
+    present = Node.objects.filter(archived_at__isnull=not archived, approved_at__isnull=False)
+    nodes = with_status(present, now)
     for column, value in (
-        ("status", query.get("status")),
+        ("status", "" if archived else status),
         ("node_type", query.get("type")),
         ("region", query.get("region")),
     ):

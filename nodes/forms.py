@@ -6,7 +6,9 @@ from typing import Any
 
 from django import forms
 
-from coordinator.values import NodeStatus, NodeType
+from coordinator.values import Availability, NodeStatus, NodeType
+from fogpanel.templatetags.fog import duration
+from nodes.directory import ARCHIVED
 from nodes.models import Group
 
 HOUR_S = 3600
@@ -16,6 +18,17 @@ LIFETIMES_S = [
     (7 * 24 * HOUR_S, "7 days"),
     (30 * 24 * HOUR_S, "30 days"),
 ]
+
+
+DRAIN_MOST_S = 7 * 24 * HOUR_S
+DRAIN_TIMES_S = {
+    0: "No time: it moves at once",
+    60: "1 minute",
+    600: "10 minutes",
+    HOUR_S: "1 hour",
+    8 * HOUR_S: "8 hours",
+    24 * HOUR_S: "1 day",
+}
 
 
 def in_words(name: str) -> str:
@@ -42,7 +55,11 @@ class FilterForm(forms.Form):
     )
     status = forms.ChoiceField(
         required=False,
-        choices=[("", "Any status"), *((s.value, in_words(s)) for s in NodeStatus)],
+        choices=[
+            ("", "Any status"),
+            *((s.value, in_words(s)) for s in NodeStatus),
+            (ARCHIVED, "Archived"),
+        ],
         widget=forms.Select(attrs={"class": "form-select", "data-testid": "node-filter-status"}),
     )
     type = forms.ChoiceField(
@@ -61,6 +78,57 @@ class FilterForm(forms.Form):
         widget = self.fields["region"].widget
         assert isinstance(widget, forms.Select)
         widget.choices = [("", "Any region"), *((region, region) for region in regions)]
+
+
+class DrainForm(forms.Form):
+    """Draining or maintenance, and how long what runs on the node may go on."""
+
+    availability = forms.ChoiceField(
+        choices=[
+            (Availability.DRAINING.value, "Drain: it gets no more work"),
+            (Availability.MAINTENANCE.value, "Maintenance: drained, and shown as taken out"),
+        ],
+        label="What for",
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+    drain_s = forms.ChoiceField(
+        label="What runs there may go on for",
+        help_text="What has not ended by then starts again on other nodes.",
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+
+    def __init__(self, *args: Any, usual_s: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        times = {usual_s: duration(usual_s), **DRAIN_TIMES_S}
+        widget = self.fields["drain_s"].widget
+        assert isinstance(widget, forms.Select)
+        widget.choices = sorted(times.items())
+        self.initial["drain_s"] = usual_s
+
+
+class AvailabilityForm(forms.Form):
+    """What is wanted of a node. ``drain_s`` counts for draining and maintenance; empty: the setting."""
+
+    availability = forms.ChoiceField(
+        choices=[(a.value, a.value) for a in Availability],
+        error_messages={
+            "required": f"availability: must be one of {', '.join(Availability)}.",
+            "invalid_choice": f"availability: must be one of {', '.join(Availability)}, was “%(value)s”.",
+        },
+    )
+    drain_s = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=DRAIN_MOST_S,
+        error_messages={
+            "invalid": "drain_s: must be a number of seconds.",
+            "min_value": "drain_s: must not be negative.",
+            "max_value": f"drain_s: must be at most {DRAIN_MOST_S} seconds, which are seven days.",
+        },
+    )
+
+    def problems(self) -> list[str]:
+        return [str(error) for errors in self.errors.values() for error in errors]
 
 
 class JoinKeyForm(forms.Form):

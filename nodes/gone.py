@@ -10,8 +10,6 @@ from typing import Protocol
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from nodes.models import Node
-
 
 class GoneHandler(Protocol):
     def __call__(self, node_ids: Collection[int], sentence: str, now: datetime, *, silent: bool) -> None: ...
@@ -28,6 +26,5 @@ def give_work_away(node_ids: Collection[int], sentence: str, now: datetime, *, s
     ``silent`` nodes may live and come back with their work; from the others it is taken for certain, and
     since somebody wanted it so, no task loses a try.
     """
-    Node.objects.filter(id__in=node_ids).update(gone_at=now, changed_at=now)
     for handle in _handlers():
         handle(node_ids, sentence, now, silent=silent)

@@ -170,7 +170,7 @@ def acknowledge_orders(received: Sequence[tuple[int, Acknowledge]], now: datetim
 def say_goodbye(received: Sequence[tuple[int, Goodbye]], now: datetime) -> None:
     """Nodes leave in order: what they run may go to others at once."""
     ids = {node_id for node_id, _ in received}
-    Node.objects.filter(id__in=ids).update(said_goodbye=True, changed_at=now)
+    Node.objects.filter(id__in=ids).update(said_goodbye=True, gone_at=now, changed_at=now)
     for node in Node.objects.filter(id__in=ids):
         audit.record("node.goodbye", f"{node.name} said goodbye", subject=node)
     give_work_away(ids, "its node said goodbye", now, silent=False)

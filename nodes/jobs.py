@@ -12,7 +12,7 @@ from fogpanel import audit, live, retention
 from fogpanel.jobs import Run, job
 from fogpanel.parameters.catalogue import SWEEP_S
 from fogpanel.wakes import wake
-from nodes import leases, outbox
+from nodes import archive, draining, leases, outbox
 from nodes.gone import give_work_away
 from nodes.models import Node, Order, Sample
 from nodes.presence import listening_since
@@ -43,7 +43,7 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
         with transaction.atomic():
             # Heard after all since we looked? Then it stays.
             still = Node.objects.select_for_update().filter(id=node.id, gone_at=None, deadline_at__lt=before)
-            if not still.update(connected=False):
+            if not still.update(connected=False, gone_at=now, changed_at=now):
                 continue
             silent_s = (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0
             give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now, silent=True)
@@ -57,6 +57,20 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
             wake("placer")
             live.changed("nodes", "fleet", "topology", f"node:{node.id}")
     return [node.id for node in lost]
+
+
+@job(every_s=settings.SWEEP_S)
+def end_drains(run: Run) -> None:
+    """Nodes that have finished their work, or had the time to, are drained."""
+    draining.end_due(run.now)
+
+
+@job(every_s=600)
+def archive_nodes(run: Run) -> None:
+    """Take nodes long gone out of the lists. Silence counts only while the panel could have heard."""
+    listening = listening_since(run.now)
+    if listening is not None:
+        archive.archive_long_gone(run.now, max(run.since, listening))
 
 
 @job(every_s=30)

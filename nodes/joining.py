@@ -150,7 +150,7 @@ def _enrol(request: EnrolRequest, address: str | None) -> Enrolled:
     now = timezone.now()
     with transaction.atomic():
         known = Node.objects.filter(public_key=request.public_key.hex()).first()
-        if known is not None and known.archived_at is None:
+        if known is not None and known.removed_at is None:
             return Enrolled(known, panel_identity().public_key)
         key = _use_key(request.join_key, now)
         node = _store_node(request, key, address, now, known)
@@ -193,7 +193,7 @@ def _store_node(
     node.sealing_key = request.sealing_key.hex()
     node.group, node.join_key, node.address = key.group, key, address
     node.approved_at = None if key.group and key.group.needs_approval else now
-    node.archived_at = node.gone_at = None
+    node.archived_at = node.removed_at = node.gone_at = None
     node.availability = Availability.SCHEDULABLE
     node.connected = node.said_goodbye = False
     node.open_attempts = 0

@@ -40,7 +40,7 @@ def take(public_key: str, address: str | None, now: datetime) -> Lease:
     """
     with transaction.atomic():
         node = Node.objects.select_for_update().filter(public_key=public_key).first()
-        if node is None or node.archived_at is not None:
+        if node is None or node.removed_at is not None:
             raise NotWelcome(
                 "not-enrolled",
                 "This machine is not (or no longer) part of the fog: join it again.",
@@ -52,6 +52,7 @@ def take(public_key: str, address: str | None, now: datetime) -> Lease:
             )
         heartbeat_s, timeout_s = beat()
         was_connected, was_gone = node.connected, node.gone_at is not None
+        was_archived = node.archived_at is not None
         Node.objects.filter(id=node.id).update(
             epoch=F("epoch") + 1,
             connected=True,
@@ -62,10 +63,13 @@ def take(public_key: str, address: str | None, now: datetime) -> Lease:
             timeout_s=timeout_s,
             said_goodbye=False,
             gone_at=None,
+            archived_at=None,
             address=address,
             changed_at=now,
         )
-        if was_gone or not was_connected:
+        if was_archived:
+            audit.record("node.connected", f"{node.name} is back from the archive", subject=node)
+        elif was_gone or not was_connected:
             sentence = f"{node.name} is back" if node.connected_at else f"{node.name} connected"
             audit.record("node.connected", sentence, subject=node)
         wake("took-over", f"{node.id}:{node.epoch + 1}")

@@ -61,7 +61,10 @@ class Node(models.Model):
     join_key = models.ForeignKey(JoinKey, on_delete=models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     approved_at = models.DateTimeField(null=True, blank=True)
-    archived_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="Out of the fleet since then")
+    removed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Archived by an operator, for good: its key is refused"
+    )
 
     # What it is
     node_type = models.CharField(
@@ -100,6 +103,10 @@ class Node(models.Model):
     availability = models.CharField(
         max_length=20, choices=[(a.value, a.value) for a in Availability], default=Availability.SCHEDULABLE
     )
+    drain_deadline_at = models.DateTimeField(
+        null=True, blank=True, help_text="While it is drained: when what still runs there moves"
+    )
+    drain_total = models.PositiveIntegerField(default=0, help_text="What ran there when the drain began")
 
     # Its connection
     connected = models.BooleanField(default=False)

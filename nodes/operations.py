@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -12,58 +13,89 @@ from fogagent.messages import Watch, encode_message
 from fogpanel import audit, live
 from fogpanel.access import AnyUser
 from fogpanel.wakes import Key, on_wake, wake
-from nodes import sockets
+from nodes import draining, outbox, sockets
 from nodes.gone import give_work_away
 from nodes.models import Node
 
 WATCH_EVERY_S = 2.0
 WATCH_FOR_S = 30.0
 
-MOVES_WORK = {Availability.DRAINING, Availability.MAINTENANCE}
+DRAINS = {Availability.DRAINING, Availability.MAINTENANCE}
 
 
-def set_availability(node: Node, availability: Availability, actor: AnyUser) -> None:
-    """Say what is wanted of a node. Draining and maintenance give its work to others at once."""
+def set_availability(
+    node: Node, availability: Availability, actor: AnyUser, drain_s: float | None = None
+) -> None:
+    """Say what is wanted of a node. Draining and maintenance let it finish what it has within ``drain_s``
+    (DRAIN_S where not given, 0: it moves now); anything else calls a drain off.
+
+    Saying it again changes nothing, unless with another ``drain_s``.
+    """
     now = timezone.now()
     with transaction.atomic():
-        before = Node.objects.select_for_update().get(id=node.id).availability
-        if before == availability:
+        node = Node.objects.select_for_update().get(id=node.id)
+        drains = availability in DRAINS
+        if node.availability == availability and not (drains and drain_s is not None):
             return
-        Node.objects.filter(id=node.id).update(availability=availability, changed_at=now)
+        goes_on = drains and drain_s is None and node.availability in DRAINS
+        wanted_s = settings.DRAIN_S if drain_s is None else drain_s
+        deadline = now + timedelta(seconds=wanted_s) if drains else None
+        if goes_on:
+            deadline = node.drain_deadline_at
+        Node.objects.filter(id=node.id).update(
+            availability=availability, drain_deadline_at=deadline, changed_at=now
+        )
         audit.record(
             "node.availability",
-            f"{node.name} is now {availability}",
+            _told(node, availability, deadline),
             actor=actor,
             subject=node,
-            before={"availability": before},
-            after={"availability": availability},
+            before=_wish(node.availability, node.drain_deadline_at),
+            after=_wish(availability, deadline),
         )
-        if availability in MOVES_WORK:
-            move_work(node, f"its node was set to {availability}", now)
+        if deadline is not None and not goes_on:
+            draining.begin(node, deadline, now)
         wake("placer")
         live.changed("nodes", "fleet", "topology", f"node:{node.id}")
+
+
+def _told(node: Node, availability: Availability, deadline: datetime | None) -> str:
+    sentence = f"{node.name} is now {availability}"
+    if deadline is not None:
+        return f"{sentence}; what runs there may go on until {deadline:%H:%M:%S} UTC"
+    return f"{sentence}; its drain is called off" if node.drain_deadline_at else sentence
+
+
+def _wish(availability: str, deadline: datetime | None) -> dict[str, str]:
+    wish = {"availability": str(availability)}
+    return wish | ({"drain_deadline_at": deadline.isoformat(timespec="seconds")} if deadline else {})
 
 
 def remove(node: Node, actor: AnyUser) -> None:
-    """Take a node out of the fog for good: its work moves, its connection closes, its history stays."""
+    """Take a node out of the fog for good: its work moves, its connection closes, its history stays.
+
+    Its name is free again, and its key is refused until the machine is joined anew.
+    """
     now = timezone.now()
     with transaction.atomic():
-        gone = Node.objects.filter(id=node.id, archived_at=None)
-        if not gone.update(
-            archived_at=now, connected=False, changed_at=now, name=f"{node.name[:80]} (removed {node.id})"
-        ):
+        present = Node.objects.filter(id=node.id, removed_at=None)
+        removed = present.update(
+            archived_at=now,
+            removed_at=now,
+            gone_at=now,
+            connected=False,
+            drain_deadline_at=None,
+            changed_at=now,
+            name=f"{node.name[:80]} (removed {node.id})",
+        )
+        if not removed:
             return
         audit.record("node.removed", f"{node.name} was removed", actor=actor, subject=node)
         give_work_away([node.id], "its node was removed", now, silent=False)
+        outbox.withdraw_all(node.id, now)
         wake("node-removed", node.id)
         wake("placer")
         live.changed("nodes", "fleet", "topology", f"node:{node.id}")
-
-
-def move_work(node: Node, sentence: str, now: datetime) -> None:
-    """Give what a living node runs to others. It stays part of the fleet."""
-    give_work_away([node.id], sentence, now, silent=False)
-    Node.objects.filter(id=node.id).update(gone_at=None)
 
 
 def watch(node_id: int) -> None:

@@ -58,6 +58,11 @@ def withdraw(subjects: Iterable[str], now: datetime) -> None:
     )
 
 
+def withdraw_all(node_id: int, now: datetime) -> None:
+    """Take back everything that this node, which is gone, has not acknowledged."""
+    Order.objects.filter(node_id=node_id, acked_at=None, withdrawn_at=None).update(withdrawn_at=now)
+
+
 def with_number(order_id: int, body: bytes) -> bytes:
     """The encoded message with its order's number in it. ``body`` is a JSON object without one."""
     return b'{"order":%d,' % order_id + body[1:]

@@ -27,6 +27,18 @@ class NodeView:
     status: Status
 
     @property
+    def state(self) -> str:
+        """The status, or that the node is not part of the fleet any more."""
+        if self.node.removed_at:
+            return "removed"
+        return "archived" if self.node.archived_at else self.status.status
+
+    @property
+    def drained(self) -> int:
+        """How much of what ran there when its drain began is over."""
+        return max(0, self.node.drain_total - self.node.open_attempts)
+
+    @property
     def reserved_cpu_millis(self) -> int:
         return self.node.cpu_millis - self.node.free_cpu_millis
 

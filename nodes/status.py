@@ -29,6 +29,11 @@ class Status:
 
 
 def status_of(node: Node, now: datetime) -> Status:
+    if node.removed_at is not None:
+        return Status(NodeStatus.OFFLINE, f"Removed on {node.removed_at:%F}: its key is refused.")
+    if node.archived_at is not None:
+        sentence = f"Archived on {node.archived_at:%F}, offline for long. It is back when its agent connects."
+        return Status(NodeStatus.OFFLINE, sentence)
     fog_node = as_fog_node(node)
     return Status(derive_status(fog_node, now.timestamp()), status_reason(fog_node, now.timestamp()))
 

@@ -8,6 +8,7 @@ urlpatterns = [
     path("nodes", views.node_list, name="nodes"),
     path("nodes/add", views.add_node, name="add-node"),
     path("nodes/<int:node_id>", views.node_page, name="node"),
+    path("nodes/<int:node_id>/drain", views.drain_node, name="node-drain"),
     path("nodes/<int:node_id>/availability", views.change_availability, name="node-availability"),
     path("nodes/<int:node_id>/approve", views.approve_node, name="node-approve"),
     path("nodes/<int:node_id>/remove", views.remove_node, name="node-remove"),

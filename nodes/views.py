@@ -20,7 +20,7 @@ from coordinator.values import Availability
 from fogpanel.access import Role, allows, requires
 from fogpanel.live_rows import topic_of
 from nodes import directory, joining, operations, presenting
-from nodes.forms import FilterForm, JoinKeyForm
+from nodes.forms import AvailabilityForm, DrainForm, FilterForm, JoinKeyForm
 from nodes.models import JoinKey, Node
 
 
@@ -140,28 +140,41 @@ def approve_node(request: HttpRequest, node_id: int) -> HttpResponse:
 @requires(Role.OPERATOR)
 def change_availability(request: HttpRequest, node_id: int) -> HttpResponse:
     node = get_object_or_404(Node, id=node_id, archived_at=None)
-    wanted = request.POST.get("availability", "")
-    if wanted not in set(Availability):
-        known = ", ".join(Availability)
-        messages.error(request, f"availability: must be one of {known}, was “{wanted[:40]}”.")
+    form = AvailabilityForm(request.POST)
+    if not form.is_valid():
+        for problem in form.problems():
+            messages.error(request, problem)
         return redirect("node", node_id=node.id)
-    operations.set_availability(node, Availability(wanted), request.user)
-    messages.success(request, AVAILABILITY_SENTENCES[Availability(wanted)].format(node))
+    wanted = Availability(form.cleaned_data["availability"])
+    operations.set_availability(node, wanted, request.user, form.cleaned_data["drain_s"])
+    messages.success(request, AVAILABILITY_SENTENCES[wanted].format(node))
     return redirect("node", node_id=node.id)
 
 
 AVAILABILITY_SENTENCES = {
     Availability.SCHEDULABLE: "{} takes work again.",
     Availability.CORDONED: "{} keeps its work and gets no more.",
-    Availability.DRAINING: "{} gets no more work, and what it has moves away.",
-    Availability.MAINTENANCE: "{} is in maintenance; its work moves away.",
+    Availability.DRAINING: "{} is being drained: it gets no more work.",
+    Availability.MAINTENANCE: "{} is in maintenance: it gets no more work.",
 }
+
+
+@require_safe
+@requires(Role.OPERATOR)
+def drain_node(request: PageRequest, node_id: int) -> HttpResponse:
+    """Ask how long what runs on a node may go on, before it is drained."""
+    node = get_object_or_404(Node, id=node_id, archived_at=None)
+    asked = request.GET.get("for", Availability.DRAINING)
+    form = DrainForm(initial={"availability": asked}, usual_s=round(settings.DRAIN_S))
+    context = {"section": "nodes", "node": node, "form": form}
+    template = "nodes/_drain_form.html" if asks_for(request, "drain-node") else "nodes/drain.html"
+    return render(request, template, context)
 
 
 @require_POST
 @requires(Role.OPERATOR)
 def remove_node(request: HttpRequest, node_id: int) -> HttpResponse:
-    node = get_object_or_404(Node, id=node_id, archived_at=None)
+    node = get_object_or_404(Node, id=node_id, removed_at=None)
     operations.remove(node, request.user)
     messages.success(request, f"{node} is removed. Its history stays; its work runs elsewhere.")
     return redirect("nodes")

@@ -35,6 +35,8 @@ STATES: dict[str, tuple[str, str]] = {
     "offline": ("bad", "circle-x"),
     "maintenance": ("mute", "wrench"),
     "waiting": ("warn", "circle-dashed"),
+    "archived": ("mute", "archive"),
+    "removed": ("mute", "trash-2"),
     # tasks
     "queued": ("mute", "circle-dashed"),
     "assigned": ("busy", "route"),

@@ -91,10 +91,10 @@ def act(site: Client, model: type[Model], action: str, pk: object) -> None:
 
 
 def test_actions_do_what_the_panel_does(site: Client, filled: Task) -> None:
+    node = Order.objects.get().node
     act(site, Task, "cancel", filled.pk)
     act(site, ApiToken, "revoke", ApiToken.objects.get().pk)
     act(site, JoinKey, "revoke", JoinKey.objects.get().pk)
-    node = Order.objects.get().node
     act(site, type(node), "cordon", node.pk)
     filled.refresh_from_db()
     node.refresh_from_db()

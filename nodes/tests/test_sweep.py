@@ -84,7 +84,7 @@ def test_a_new_connection_owns_the_node(make_node: MakeNode) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "code"),
-    [({"approved_at": None}, "waiting-for-approval"), ({"archived_at": timezone.now()}, "not-enrolled")],
+    [({"approved_at": None}, "waiting-for-approval"), ({"removed_at": timezone.now()}, "not-enrolled")],
 )
 def test_who_may_not_connect(make_node: MakeNode, columns: dict[str, object], code: str) -> None:
     node = make_node(**columns)
