@@ -63,13 +63,14 @@ def addresses(panel: Panel) -> dict[str, str]:
         "task explained now": f"/tasks/{done}/explain",
         "waiting task": f"/tasks/{waits}",
         "events": "/events",
+        "settings": "/settings",
         "not found": "/nodes/987654321",
     }
 
 
 PAGES = (
     "control panel", "service", "nodes", "node", "work of a node", "add node", "tasks", "no tasks",
-    "new task", "task", "task explained now", "waiting task", "events", "not found",
+    "new task", "task", "task explained now", "waiting task", "events", "settings", "not found",
 )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ from fogpanel.api_auth import SIGNED_IN, SignedInRequest
 from fogpanel.idempotency import answer_once
 from fogpanel.keyset import find_page
 from fogpanel.models import ApiToken, Event
+from fogpanel.parameters.api import router as parameters
+from fogpanel.parameters.parameter import Refused
 from fogpanel.problems import Problem
 from fogpanel.tokens import DEFAULT_LIFETIME_S, MAX_LIFETIME_S, Scope
 from nodes.agents_api import router as agents
@@ -217,7 +219,12 @@ def _not_joined(request: HttpRequest, error: Any) -> HttpResponse:
     return problems.answer(Problem(error.status, error.code, str(error)))
 
 
+def _refused_values(request: HttpRequest, error: Any) -> HttpResponse:
+    return problems.answer(problems.invalid(error.errors))
+
+
 api.add_exception_handler(SpecError, _bad_specification)
+api.add_exception_handler(Refused, _refused_values)
 api.add_exception_handler(JoinError, _not_joined)
 
 api.add_router("", router)
@@ -227,6 +234,7 @@ api.add_router("/agents", agents)
 api.add_router("/tasks", tasks)
 api.add_router("/nodes", placement)
 api.add_router("", services)
+api.add_router("", parameters)
 
 
 # --- Addresses -----------------------------------------------------------------------------------

@@ -48,6 +48,9 @@ class Api:
         content = body if isinstance(body, str) else json.dumps(body or {})
         return self.client.post(f"/api/v1{path}", content, content_type=JSON, headers=self.headers | named)
 
+    def put(self, path: str, body: object) -> Any:
+        return self.client.put(f"/api/v1{path}", json.dumps(body), content_type=JSON, headers=self.headers)
+
     def delete(self, path: str) -> Any:
         return self.client.delete(f"/api/v1{path}", headers=self.headers)
 
@@ -121,6 +124,8 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/events", None, "viewer"),
     ("get", "/services", None, "viewer"),
     ("get", "/topology", None, "viewer"),
+    ("get", "/parameters", None, "viewer"),
+    ("put", "/parameters", {"values": {"sweep_s": 10}}, "admin"),
 ]
 
 
@@ -144,7 +149,7 @@ def test_each_role_gets_what_is_its_own(
     api = as_role(role)
     call: Callable[..., Any] = getattr(api, method)
     address = path.format(**things)
-    answer = call(address, body) if method == "post" else call(address)
+    answer = call(address, body) if method in ("post", "put") else call(address)
     if role == "nobody":
         problem(answer, 401, "not-signed-in")
         assert answer["WWW-Authenticate"].startswith("Bearer")
