@@ -76,6 +76,7 @@ INSTALLED_APPS = [
     "nodes",
     "tasks",
     "services",
+    "services.fog_coordinator",
 ]
 
 MIDDLEWARE = [

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil, cos, pi, sin, sqrt
+from typing import TypeAlias
 
 from django.db.models import Count
 
@@ -15,6 +16,9 @@ from coordinator.values import NodeType
 from nodes.status import with_status
 from services.fleet import fleet_nodes
 from services.map_grid import places
+
+Group: TypeAlias = tuple[str, str, str, int]  # region, kind, status, number of nodes
+NodeFact: TypeAlias = tuple[int, str, str, str, str]  # id, name, region, kind, status
 
 REACH_MAX = 60.0  # how far a region's drawing goes from its middle, which is 0, 0
 REACH_MIN = 22.0
@@ -93,16 +97,35 @@ class Map:
         return LEGEND
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The fleet at one moment, as it is drawn and kept: how many nodes of each kind there are, and the nodes
+    one by one while they are few enough to be drawn so."""
+
+    groups: list[Group]
+    nodes: list[NodeFact]
+
+
+def take_picture(now: datetime) -> Picture:
+    nodes = _one_by_one(now)
+    if len(nodes) > SHAPES_MAX:
+        return Picture(_groups(now), [])
+    counted = Counter((region, node_type, status) for _, _, region, node_type, status in nodes)
+    return Picture([(*group, number) for group, number in sorted(counted.items())], nodes)
+
+
 def topology(now: datetime) -> Map:
-    marks = _one_by_one(now)
-    if len(marks) <= SHAPES_MAX:
-        return lay_out(marks, Counter(mark.region for mark in marks), 1)
-    groups = _groups(now)
-    per_shape = ceil(sum(number for *_, number in groups) / SHAPES_MAX)
+    return draw(take_picture(now))
+
+
+def draw(picture: Picture) -> Map:
     counts: Counter[str] = Counter()
-    for region, _, _, number in groups:
+    for region, _, _, number in picture.groups:
         counts[region] += number
-    return lay_out(_several(groups, per_shape), counts, per_shape)
+    if picture.nodes or not counts:
+        return lay_out([_mark(*node) for node in picture.nodes], counts, 1)
+    per_shape = ceil(counts.total() / SHAPES_MAX)
+    return lay_out(_several(picture.groups, per_shape), counts, per_shape)
 
 
 def lay_out(marks: Sequence[Mark], counts: Mapping[str, int], per_shape: int) -> Map:
@@ -125,25 +148,23 @@ def polygon(node_type: str, x: float, y: float, size: float) -> str:
 LEGEND = [(node_type.value.replace("_", " "), polygon(node_type, 0, 0, 5.5)) for node_type in NodeType]
 
 
-def _one_by_one(now: datetime) -> list[Mark]:
-    """A mark for each node; one more than `SHAPES_MAX` means that there are too many."""
+def _one_by_one(now: datetime) -> list[NodeFact]:
+    """Every node; one more than `SHAPES_MAX` means that there are too many."""
     nodes = with_status(fleet_nodes(), now).order_by("region", "node_type", "id")
-    rows = nodes.values_list("id", "name", "region", "node_type", "status")[: SHAPES_MAX + 1]
-    return [
-        Mark(
-            region, node_type, status, f"{name}: {node_type.replace('_', ' ')}, {status}", f"/nodes/{node_id}"
-        )
-        for node_id, name, region, node_type, status in rows
-    ]
+    return list(nodes.values_list("id", "name", "region", "node_type", "status")[: SHAPES_MAX + 1])
 
 
-def _groups(now: datetime) -> list[tuple[str, str, str, int]]:
-    """(region, kind, status, number of nodes)"""
+def _groups(now: datetime) -> list[Group]:
     nodes = with_status(fleet_nodes(), now).order_by("region", "node_type", "status")
     return list(nodes.values_list("region", "node_type", "status").annotate(Count("id")))
 
 
-def _several(groups: Sequence[tuple[str, str, str, int]], per_shape: int) -> list[Mark]:
+def _mark(node_id: int, name: str, region: str, node_type: str, status: str) -> Mark:
+    title = f"{name}: {node_type.replace('_', ' ')}, {status}"
+    return Mark(region, node_type, status, title, f"/nodes/{node_id}")
+
+
+def _several(groups: Sequence[Group], per_shape: int) -> list[Mark]:
     return [
         Mark(region, node_type, status, f"{number:,} × {node_type.replace('_', ' ')}, {status}")
         for region, node_type, status, number in groups

@@ -1,4 +1,4 @@
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 from services import views
@@ -6,6 +6,7 @@ from services import views
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="control-panel"), name="home"),
     path("control-panel", views.control_panel, name="control-panel"),
+    path("services/fog_coordinator/", include("services.fog_coordinator.urls")),
     path("services/<slug:slug>/", views.service_page, name="service"),
     path("health", views.health, name="health"),
 ]

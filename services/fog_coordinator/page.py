@@ -9,8 +9,10 @@ from typing import Any
 from coordinator.strategies import strategies
 from coordinator.strategies.strategy import Strategy
 from services.fog_coordinator.canary import latest_round
+from services.fog_coordinator.picture import shown
 from services.fog_coordinator.probe import sweeps
 from services.fog_coordinator.rules import Canary
+from services.fog_coordinator.snapshots import present, slider
 from tasks.weighing import weights
 
 
@@ -28,7 +30,7 @@ class StrategyRow:
 def page(now: datetime) -> dict[str, Any]:
     canaries = {one.strategy: one for one in latest_round()}
     rows = [_row(strategy, canaries.get(name)) for name, strategy in strategies(weights()).items()]
-    return {"strategies": rows, "sweeps": sweeps(now)}
+    return {"strategies": rows, "sweeps": sweeps(now), "slider": slider(), **shown(present(now))}
 
 
 def _row(strategy: Strategy, canary: Canary | None) -> StrategyRow:

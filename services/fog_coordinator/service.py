@@ -15,6 +15,6 @@ FOG_COORDINATOR = Service(
     line="Keeps the registry of nodes, routes every task, and moves work away from nodes that fail.",
     probe_every=PROBE_S,
     probe=probe,
-    template="services/fog_coordinator.html",
+    template="services/fog_coordinator/page.html",
     page=page,
 )

@@ -1,0 +1,16 @@
+"""Snapshots of the fleet for the time slider, and their thinning."""
+
+from __future__ import annotations
+
+from fogpanel.jobs import Run, job
+from services.fog_coordinator import snapshots
+
+
+@job(every_s=10.0)
+def take_snapshot(run: Run) -> None:
+    snapshots.keep(run.now)
+
+
+@job(every_s=300.0)
+def thin_snapshots(run: Run) -> None:
+    snapshots.thin(run.now)
