@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import routing, start, tasks
+from bench import heartbeats, routing, start, tasks
 from bench.report import Report
 
 BENCHES: Mapping[str, Callable[[], Report]] = {
+    "heartbeats": heartbeats.measure,
     "routing": routing.measure,
     "start": start.measure,
     "tasks": tasks.measure,
