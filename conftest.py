@@ -15,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+    from nodes.leases import Lease
     from nodes.models import Node
 
 MakeNode = Callable[..., "Node"]
@@ -26,6 +27,19 @@ def _user(role: str) -> User:
     user = User.objects.create_user(f"some-{role}")
     user.groups.add(Group.objects.get(name=role))
     return user
+
+
+def take_lease(node: Node) -> Lease:
+    """Let the agent of ``node`` connect. Raises `nodes.leases.NotWelcome`."""
+    from django.utils import timezone
+
+    from nodes import leases
+
+    claim = leases.Claim(node.public_key, "127.0.0.1")
+    answer = leases.take([claim], timezone.now())[node.public_key]
+    if isinstance(answer, leases.NotWelcome):
+        raise answer
+    return answer
 
 
 @pytest.fixture

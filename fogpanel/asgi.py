@@ -17,7 +17,9 @@ django.setup()
 
 from fogpanel import wakes  # noqa: E402
 from fogpanel.live_consumer import live_socket  # noqa: E402
-from nodes.consumers import AgentConsumer  # noqa: E402
+from fogpanel.open_files import allow_many_agents  # noqa: E402
+from nodes.consumers import agent_socket  # noqa: E402
+from nodes.doorkeeper import doorkeeper  # noqa: E402
 from nodes.inbox import inbox  # noqa: E402
 from nodes.outbox import sender  # noqa: E402
 from nodes.presence import PresenceWriter  # noqa: E402
@@ -33,7 +35,7 @@ application = ProtocolTypeRouter(
         "websocket": URLRouter(
             # Django's own `path` is typed for views; what Channels routes to are ASGI applications.
             [
-                path("ws/agent/", AgentConsumer.as_asgi()),  # type: ignore[list-item, arg-type]
+                path("ws/agent/", agent_socket),  # type: ignore[list-item, arg-type]
                 path("ws/live/", LIVE),  # type: ignore[list-item]
             ]
         ),
@@ -44,5 +46,7 @@ application = ProtocolTypeRouter(
 # wait for a whole switch interval to get its turn.
 sys.setswitchinterval(SWITCH_INTERVAL_S)
 wakes.start()
-for thread in (inbox, sender, placer, PresenceWriter(inbox, sender, placer)):
+allow_many_agents()
+hearing = (doorkeeper, inbox, sender, placer)
+for thread in (*hearing, PresenceWriter(*hearing)):
     thread.start()

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from django.db import connection
 from django.db.models import F
 
 from coordinator.values import NodeType
 from fogagent.messages import Acknowledge, Facts, Goodbye, Heartbeat, Problem
 from fogpanel import audit, live
+from fogpanel.rows import insert_each, update_each
 from fogpanel.wakes import wake
 from nodes.gone import give_work_away
 from nodes.inbox import Reply
@@ -87,11 +87,17 @@ def described(facts: Facts) -> dict[str, object]:
     }
 
 
-UPDATE_VITALS = """
-UPDATE nodes_node SET cpu_percent = %s, memory_used_mb = %s, memory_total_mb = %s, disk_free_mb = %s,
-    load_1m = %s, last_contact_at = %s, deadline_at = %s, changed_at = %s
-WHERE id = %s
-"""
+VITALS = (
+    "cpu_percent",
+    "memory_used_mb",
+    "memory_total_mb",
+    "disk_free_mb",
+    "load_1m",
+    "last_contact_at",
+    "deadline_at",
+    "changed_at",
+)
+SAMPLE = ("node", "at", "cpu_percent", "memory_used_mb", "memory_total_mb", "running")
 
 
 def store_heartbeats(received: Sequence[tuple[int, Heartbeat]], now: datetime) -> Iterable[Reply]:
@@ -101,7 +107,7 @@ def store_heartbeats(received: Sequence[tuple[int, Heartbeat]], now: datetime) -
     beats = {node_id: beat for node_id, beat in received if beat.at <= ahead}
     if beats:
         _write_vitals(beats, now)
-        Sample.objects.bulk_create(_sample(node_id, beat, now) for node_id, beat in sorted(beats.items()))
+        insert_each(Sample, SAMPLE, [_sample(node_id, beat, now) for node_id, beat in sorted(beats.items())])
         live.changed("nodes", "fleet", *(f"node:{node_id}" for node_id in beats))
     return replies
 
@@ -110,7 +116,6 @@ def _write_vitals(beats: dict[int, Heartbeat], now: datetime) -> None:
     nodes = Node.objects.filter(id__in=beats).values_list("id", "timeout_s", "connected")
     timeouts = {node_id: timeout_s for node_id, timeout_s, _ in nodes}
     _wake_the_lost(node_id for node_id, _, connected in nodes if not connected)
-    adapt = connection.ops.adapt_datetimefield_value
     rows = [
         (
             beat.cpu_percent,
@@ -118,16 +123,15 @@ def _write_vitals(beats: dict[int, Heartbeat], now: datetime) -> None:
             beat.memory_total_mb,
             beat.disk_free_mb,
             beat.load_1m,
-            adapt(now),
-            adapt(now + timedelta(seconds=timeouts[node_id])),
-            adapt(now),
+            now,
+            now + timedelta(seconds=timeouts[node_id]),
+            now,
             node_id,
         )
         for node_id, beat in sorted(beats.items())
         if node_id in timeouts
     ]
-    with connection.cursor() as cursor:
-        cursor.executemany(UPDATE_VITALS, rows)
+    update_each(Node, VITALS, rows)
 
 
 def _wake_the_lost(node_ids: Iterable[int]) -> None:
@@ -136,15 +140,8 @@ def _wake_the_lost(node_ids: Iterable[int]) -> None:
         wake("node-lost", *lost)
 
 
-def _sample(node_id: int, beat: Heartbeat, now: datetime) -> Sample:
-    return Sample(
-        node_id=node_id,
-        at=now,
-        cpu_percent=beat.cpu_percent,
-        memory_used_mb=beat.memory_used_mb,
-        memory_total_mb=beat.memory_total_mb,
-        running=beat.running,
-    )
+def _sample(node_id: int, beat: Heartbeat, now: datetime) -> tuple[object, ...]:
+    return (node_id, now, beat.cpu_percent, beat.memory_used_mb, beat.memory_total_mb, beat.running)
 
 
 def _from_the_future(beat: Heartbeat, now: datetime) -> Problem:

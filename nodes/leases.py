@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,8 +12,22 @@ from django.db.models import F
 from fogpanel import audit, live
 from fogpanel.parameters.catalogue import HEARTBEAT_S, HEARTBEATS_PER_S_MAX, TIMEOUT_S
 from fogpanel.parameters.store import current
+from fogpanel.rows import update_each
 from fogpanel.wakes import wake
 from nodes.models import Node
+
+READ = (
+    "name",
+    "public_key",
+    "address",
+    "approved_at",
+    "archived_at",
+    "removed_at",
+    "epoch",
+    "connected",
+    "connected_at",
+    "gone_at",
+)
 
 
 class NotWelcome(Exception):
@@ -24,6 +39,14 @@ class NotWelcome(Exception):
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A connection that proved to hold this key (hexadecimal) and wants its node."""
+
+    public_key: str
+    address: str | None
+
+
+@dataclass(frozen=True)
 class Lease:
     node_id: int
     name: str
@@ -32,58 +55,82 @@ class Lease:
     timeout_s: float
 
 
-def take(public_key: str, address: str | None, now: datetime) -> Lease:
-    """Make the caller's connection the owner of the node with this key (hexadecimal).
+def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelcome]:
+    """Make these connections the owners of the nodes with their keys, all of which are different.
 
-    Raises:
-        NotWelcome: nobody enrolled with this key, the node was removed, or it waits for approval.
+    By key: the lease, or why there is none: nobody enrolled with this key, the node was removed, or it
+    waits for approval.
     """
     with transaction.atomic():
-        node = Node.objects.select_for_update().filter(public_key=public_key).first()
-        if node is None or node.removed_at is not None:
-            raise NotWelcome(
-                "not-enrolled",
-                "This machine is not (or no longer) part of the fog: join it again.",
-                retry=False,
-            )
-        if node.approved_at is None:
-            raise NotWelcome(
-                "waiting-for-approval", f"{node.name} waits for an operator's approval.", retry=True
-            )
-        heartbeat_s, timeout_s = beat()
-        was_connected, was_gone = node.connected, node.gone_at is not None
-        was_archived = node.archived_at is not None
-        Node.objects.filter(id=node.id).update(
-            epoch=F("epoch") + 1,
-            connected=True,
-            connected_at=now,
-            last_contact_at=now,
-            deadline_at=now + timedelta(seconds=timeout_s),
-            heartbeat_s=heartbeat_s,
-            timeout_s=timeout_s,
-            said_goodbye=False,
-            gone_at=None,
-            archived_at=None,
-            address=address,
-            changed_at=now,
-        )
-        if was_archived:
-            audit.record("node.connected", f"{node.name} is back from the archive", subject=node)
-        elif was_gone or not was_connected:
-            sentence = f"{node.name} is back" if node.connected_at else f"{node.name} connected"
-            audit.record("node.connected", sentence, subject=node)
-        wake("took-over", f"{node.id}:{node.epoch + 1}")
-    wake("placer")
-    live.changed("nodes", "fleet", f"node:{node.id}")
-    return Lease(node.id, node.name, node.epoch + 1, heartbeat_s, timeout_s)
-
-
-def release(node_id: int, epoch: int, now: datetime) -> None:
-    """The connection is gone. Changes nothing if a newer one owns the node already."""
-    mine = Node.objects.filter(id=node_id, epoch=epoch, connected=True)
-    if mine.update(connected=False, disconnected_at=now, changed_at=now):
+        keys = [claim.public_key for claim in claims]
+        known = Node.objects.select_for_update().only(*READ).filter(public_key__in=keys).order_by("id")
+        nodes = {node.public_key: node for node in known}
+        refused = {key: reason for key in keys if (reason := _objection(nodes.get(key)))}
+        welcome = [node for key, node in nodes.items() if key not in refused]
+        leases = _give_leases(welcome, now)
+        _note_addresses(welcome, claims)
+        for node in welcome:
+            _tell_of_return(node)
+        wake("took-over", *(f"{lease.node_id}:{lease.epoch}" for lease in leases.values()))
         wake("placer")
-        live.changed("nodes", "fleet", f"node:{node_id}")
+        live.changed("nodes", "fleet", *(f"node:{node.id}" for node in welcome))
+    return {**refused, **leases}
+
+
+def _objection(node: Node | None) -> NotWelcome | None:
+    if node is None or node.removed_at is not None:
+        sentence = "This machine is not (or no longer) part of the fog: join it again."
+        return NotWelcome("not-enrolled", sentence, retry=False)
+    if node.approved_at is None:
+        sentence = f"{node.name} waits for an operator's approval."
+        return NotWelcome("waiting-for-approval", sentence, retry=True)
+    return None
+
+
+def _give_leases(nodes: Sequence[Node], now: datetime) -> dict[str, Lease]:
+    heartbeat_s, timeout_s = beat()
+    Node.objects.filter(id__in=[node.id for node in nodes]).update(
+        epoch=F("epoch") + 1,
+        connected=True,
+        connected_at=now,
+        last_contact_at=now,
+        deadline_at=now + timedelta(seconds=timeout_s),
+        heartbeat_s=heartbeat_s,
+        timeout_s=timeout_s,
+        said_goodbye=False,
+        gone_at=None,
+        archived_at=None,
+        changed_at=now,
+    )
+    return {
+        node.public_key: Lease(node.id, node.name, node.epoch + 1, heartbeat_s, timeout_s) for node in nodes
+    }
+
+
+def _note_addresses(nodes: Sequence[Node], claims: Sequence[Claim]) -> None:
+    addresses = {claim.public_key: claim.address for claim in claims}
+    moved = [node for node in nodes if node.address != addresses[node.public_key]]
+    update_each(Node, ("address",), [(addresses[node.public_key], node.id) for node in moved])
+
+
+def _tell_of_return(node: Node) -> None:
+    if node.archived_at is not None:
+        audit.record("node.connected", f"{node.name} is back from the archive", subject=node)
+    elif node.gone_at is not None or not node.connected:
+        sentence = f"{node.name} is back" if node.connected_at else f"{node.name} connected"
+        audit.record("node.connected", sentence, subject=node)
+
+
+def release(ended: Sequence[tuple[int, int]], now: datetime) -> None:
+    """These connections (node, epoch) are gone. Changes nothing where a newer one owns the node already."""
+    epochs = dict(sorted(ended))  # of two of one node the newer counts
+    with transaction.atomic():
+        nodes = Node.objects.select_for_update().filter(id__in=epochs, connected=True).order_by("id")
+        owned = [node_id for node_id, epoch in nodes.values_list("id", "epoch") if epochs[node_id] == epoch]
+        Node.objects.filter(id__in=owned).update(connected=False, disconnected_at=now, changed_at=now)
+        if owned:
+            wake("placer")
+            live.changed("nodes", "fleet", *(f"node:{node_id}" for node_id in owned))
 
 
 def beat() -> tuple[float, float]:

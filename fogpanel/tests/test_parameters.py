@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from conftest import take_lease
 from coordinator.weights import NAMES
 from fogpanel.beat import JobScheduler
 from fogpanel.celery import app
@@ -150,7 +151,7 @@ def test_nodes_are_told_the_beat_that_the_parameters_say(make_node: Callable[...
     node = make_node()
     change(heartbeat_s=10, timeout_s=45)
     assert leases.beat() == (10.0, 45.0)
-    lease = leases.take(node.public_key, None, timezone.now())
+    lease = take_lease(node)
     assert (lease.heartbeat_s, lease.timeout_s) == (10.0, 45.0)
 
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from conftest import MakeNode
+from conftest import MakeNode, take_lease
 from fogpanel.models import Event
 from nodes import leases, operations
 from nodes.archive import archive_long_gone
@@ -60,7 +60,7 @@ def test_its_orders_are_withdrawn(gone: Node) -> None:
 
 def test_it_comes_back_with_its_identity(gone: Node) -> None:
     archive()
-    leases.take(gone.public_key, None, timezone.now())
+    take_lease(gone)
     gone.refresh_from_db()
     assert (gone.name, gone.archived_at, gone.connected) == ("kiosk-3", None, True)
     assert Event.objects.order_by("-id")[0].sentence == "kiosk-3 is back from the archive"
@@ -71,7 +71,7 @@ def test_one_that_was_removed_does_not(gone: Node, operator: User) -> None:
     archive()
     operations.remove(gone, operator)
     with pytest.raises(leases.NotWelcome):
-        leases.take(gone.public_key, None, timezone.now())
+        take_lease(gone)
     assert Order.objects.get().withdrawn_at is not None
 
 

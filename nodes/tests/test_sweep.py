@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from conftest import MakeNode
+from conftest import MakeNode, take_lease
 from fogpanel.models import Event, PanelPresence
 from nodes import leases, presence
 from nodes.jobs import forget_old_rows, lose_silent_nodes, stretch_heartbeats, thin_samples
@@ -71,13 +71,12 @@ def test_presence_begins_anew_after_a_gap() -> None:
 
 def test_a_new_connection_owns_the_node(make_node: MakeNode) -> None:
     node, now = make_node(gone_at=timezone.now(), connected=False), timezone.now()
-    first = leases.take(node.public_key, "127.0.0.1", now)
-    second = leases.take(node.public_key, "127.0.0.1", now)
+    first, second = take_lease(node), take_lease(node)
     assert second.epoch == first.epoch + 1
-    leases.release(node.id, first.epoch, now)
+    leases.release([(node.id, first.epoch)], now)
     node.refresh_from_db()
-    assert (node.connected, node.gone_at) == (True, None)
-    leases.release(node.id, second.epoch, now)
+    assert (node.connected, node.gone_at, node.address) == (True, None, "127.0.0.1")
+    leases.release([(node.id, second.epoch), (node.id, first.epoch)], now)
     node.refresh_from_db()
     assert node.connected is False
 
@@ -87,10 +86,13 @@ def test_a_new_connection_owns_the_node(make_node: MakeNode) -> None:
     [({"approved_at": None}, "waiting-for-approval"), ({"removed_at": timezone.now()}, "not-enrolled")],
 )
 def test_who_may_not_connect(make_node: MakeNode, columns: dict[str, object], code: str) -> None:
-    node = make_node(**columns)
-    with pytest.raises(leases.NotWelcome) as refused:
-        leases.take(node.public_key, None, timezone.now())
-    assert refused.value.code == code
+    refused, welcome, now = make_node(**columns), make_node(connected=False), timezone.now()
+    claims = [leases.Claim(key, None) for key in (refused.public_key, welcome.public_key, "unknown")]
+    answers = leases.take(claims, now)
+    assert [getattr(answers[claim.public_key], "code", "") for claim in claims] == [code, "", "not-enrolled"]
+    refused.refresh_from_db()
+    welcome.refresh_from_db()
+    assert (refused.epoch, welcome.epoch, welcome.connected) == (0, 1, True)
 
 
 def test_a_large_fleet_beats_more_slowly(make_node: MakeNode, settings: object) -> None:
