@@ -44,6 +44,8 @@ _READERS: Mapping[str, tuple[Any, Callable[[FogNode], Any]]] = {
     "onion_capable": (np.bool_, lambda node: node.onion_capable),
     "connected": (np.bool_, lambda node: node.connected),
     "said_goodbye": (np.bool_, lambda node: node.said_goodbye),
+    "unstable": (np.bool_, lambda node: node.unstable_until is not None),
+    "cooling": (np.bool_, lambda node: node.cooling_until is not None),
     "deadline": (np.float64, lambda node: node.last_contact + node.timeout_s),
     "last_assigned": (np.float64, lambda node: node.last_assigned),
 }
@@ -121,6 +123,8 @@ class Columns:
     onion_capable: Mask
     connected: Mask
     said_goodbye: Mask
+    unstable: Mask
+    cooling: Mask
     deadline: Vector  # the moment at which silence becomes offline
     last_assigned: Vector
     # Not read off a node:

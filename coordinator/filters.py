@@ -53,6 +53,18 @@ def _connected(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
     return table.columns.connected[rows]
 
 
+def _steady(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
+    return ~table.columns.unstable[rows]
+
+
+def _cool(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
+    return ~table.columns.cooling[rows]
+
+
+def _still(until: float | None, now: float) -> str:
+    return f"another {max(0, round((until or now) - now))} s"
+
+
 def _has_driver(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
     return table.tags.mask(("driver", asked.driver), rows) if asked.driver else _all(rows)
 
@@ -109,6 +121,20 @@ FACT_FILTERS: tuple[Filter, ...] = (
         lambda node, asked, now: f"{silence(node, now)}, longer than its timeout of {node.timeout_s:g} s",
     ),
     Filter("disconnected", _connected, lambda node, asked, now: f"{silence(node, now)} (disconnected)"),
+    Filter(
+        "unstable",
+        _steady,
+        lambda node, asked, now: (
+            f"its connection broke too often: must be steady for {_still(node.unstable_until, now)}"
+        ),
+    ),
+    Filter(
+        "cooling",
+        _cool,
+        lambda node, asked, now: (
+            f"attempts failed there by its own fault: cools down for {_still(node.cooling_until, now)}"
+        ),
+    ),
     Filter("driver", _has_driver, lambda node, asked, now: f"driver {asked.driver} is not enabled"),
     Filter("onion", _onion_capable, lambda node, asked, now: "not onion-capable"),
     Filter(

@@ -39,6 +39,10 @@ def _derive(node: FogNode, now: float) -> tuple[NodeStatus, str]:
         reason = f"Disconnected, silent for {silent_s} s; offline after {node.timeout_s:g} s. {reason}"
     elif node.availability is not Availability.SCHEDULABLE:
         reason = f"Gets no new work: {node.availability} by its operator. {reason}"
+    elif node.unstable_until is not None:
+        reason = f"Gets no new work: its connection broke too often. {reason}"
+    elif node.cooling_until is not None:
+        reason = f"Gets no new work: it cools down, attempts failed there by its own fault. {reason}"
     return status, reason
 
 

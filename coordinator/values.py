@@ -123,6 +123,8 @@ class FogNode:
     timeout_s: float = 90.0  # silence after which the node counts as offline
     last_assigned: float = 0.0  # when it last got work
     said_goodbye: bool = False
+    unstable_until: float | None = None  # its connection broke too often: no new work before it was steady
+    cooling_until: float | None = None  # attempts failed there by its own fault: no new work before then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

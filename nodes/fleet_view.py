@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from ipaddress import ip_address
 
 from coordinator.values import Availability, FogNode, NodeType, Resources
@@ -43,7 +44,13 @@ def as_fog_node(node: Node) -> FogNode:
         timeout_s=node.timeout_s,
         last_assigned=node.last_assigned_at.timestamp() if node.last_assigned_at else 0.0,
         said_goodbye=node.said_goodbye,
+        unstable_until=_seconds(node.unstable_until) if node.unstable_since else None,
+        cooling_until=_seconds(node.cooling_until),
     )
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return at.timestamp() if at else None
 
 
 def network_of(address: str | None) -> str:

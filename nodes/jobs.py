@@ -12,7 +12,7 @@ from fogpanel import audit, live, retention
 from fogpanel.jobs import Run, job
 from fogpanel.parameters.catalogue import SWEEP_S
 from fogpanel.wakes import wake
-from nodes import archive, draining, leases, outbox
+from nodes import archive, behaviour, draining, leases, outbox
 from nodes.gone import give_work_away
 from nodes.models import Node, Order, Sample
 from nodes.presence import listening_since
@@ -45,6 +45,8 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
             still = Node.objects.select_for_update().filter(id=node.id, gone_at=None, deadline_at__lt=before)
             if not still.update(connected=False, gone_at=now, changed_at=now):
                 continue
+            if node.connected:  # else it was noted when its connection ended
+                behaviour.note_flaps([node.id], now)
             silent_s = (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0
             give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now, silent=True)
             wake("node-lost", node.id)
@@ -63,6 +65,12 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
 def end_drains(run: Run) -> None:
     """Nodes that have finished their work, or had the time to, are drained."""
     draining.end_due(run.now)
+
+
+@job(every_s=settings.SWEEP_S)
+def release_held_back(run: Run) -> None:
+    """Nodes that were steady for long enough, or have cooled down, may get work again."""
+    behaviour.release_due(run.now)
 
 
 @job(every_s=600)

@@ -14,6 +14,7 @@ from fogpanel.parameters.catalogue import HEARTBEAT_S, HEARTBEATS_PER_S_MAX, TIM
 from fogpanel.parameters.store import current
 from fogpanel.rows import update_each
 from fogpanel.wakes import wake
+from nodes import behaviour
 from nodes.models import Node
 
 READ = (
@@ -69,6 +70,7 @@ def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelc
         welcome = [node for key, node in nodes.items() if key not in refused]
         leases = _give_leases(welcome, now)
         _note_addresses(welcome, claims)
+        behaviour.note_connected([node.id for node in welcome], now)
         for node in welcome:
             _tell_of_return(node)
         wake("took-over", *(f"{lease.node_id}:{lease.epoch}" for lease in leases.values()))
@@ -129,6 +131,7 @@ def release(ended: Sequence[tuple[int, int]], now: datetime) -> None:
         owned = [node_id for node_id, epoch in nodes.values_list("id", "epoch") if epochs[node_id] == epoch]
         Node.objects.filter(id__in=owned).update(connected=False, disconnected_at=now, changed_at=now)
         if owned:
+            behaviour.note_flaps(owned, now)
             wake("placer")
             live.changed("nodes", "fleet", *(f"node:{node_id}" for node_id in owned))
 

@@ -124,6 +124,16 @@ class Node(models.Model):
     said_goodbye = models.BooleanField(default=False)
     gone_at = models.DateTimeField(null=True, blank=True, help_text="When its work was given to others")
 
+    # How it behaves (`coordinator.behaviour`)
+    flaps = models.JSONField(default=list, blank=True, help_text="When its connection broke of late, in s")
+    unstable_since = models.DateTimeField(null=True, blank=True)
+    unstable_until = models.DateTimeField(
+        null=True, blank=True, help_text="Since or until when it was steady for long enough"
+    )
+    hold_s = models.FloatField(default=0, help_text="How long it has, or had, to be steady")
+    cooling_until = models.DateTimeField(null=True, blank=True)
+    cool_s = models.FloatField(default=0, help_text="How long it cools down, or did the last time")
+
     # What it measured last
     cpu_percent = models.FloatField(default=0)
     memory_used_mb = models.PositiveIntegerField(default=0)
@@ -135,6 +145,18 @@ class Node(models.Model):
 
     class Meta:
         ordering = ["name"]
+        # For sweeps over what is rare.
+        indexes = [
+            models.Index(
+                fields=["drain_deadline_at"], name="node_drained", condition=~models.Q(drain_deadline_at=None)
+            ),
+            models.Index(
+                fields=["unstable_until"], name="node_unstable", condition=~models.Q(unstable_since=None)
+            ),
+            models.Index(
+                fields=["cooling_until"], name="node_cooling", condition=~models.Q(cooling_until=None)
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -20,7 +20,7 @@ from fogagent.messages import Outcome, Usage
 from fogpanel import audit, live
 from fogpanel.rows import update_each
 from fogpanel.wakes import wake
-from nodes import outbox
+from nodes import behaviour, outbox
 from tasks.capacity import NOTHING, give_back
 from tasks.models import Attempt, Task
 from tasks.orders import cancel_orders, subject
@@ -36,6 +36,9 @@ SUPERSEDED = "superseded"  # another attempt's result was accepted
 PROGRAM_ENDED = frozenset(
     {Outcome.EXIT_CODE, Outcome.TIMEOUT, Outcome.MEMORY, Outcome.FUEL, Outcome.TRAP, Outcome.INVALID}
 )
+
+# What is kept against a node (`nodes.behaviour`).
+OWN_FAULT = frozenset({LOST, Outcome.CRASHED, Outcome.UNAVAILABLE, Outcome.UNKNOWN})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ def close(attempts: Sequence[OpenAttempt], endings: Sequence[Ending], now: datet
         return
     _end_attempts(pairs, now)
     _return_capacity([attempt for attempt, _ in pairs], now)
+    _note_work(pairs, now)
     outbox.withdraw([subject(attempt.id) for attempt, _ in pairs], now)
     _move_tasks_on(pairs, now)
     wake("freed", *{attempt.node_id for attempt, _ in pairs})
@@ -132,6 +136,12 @@ def _return_capacity(attempts: Sequence[OpenAttempt], now: datetime) -> None:
         needs, number = freed[attempt.node_id]
         freed[attempt.node_id] = needs + needs_of(attempt), number + 1
     give_back(freed, now)
+
+
+def _note_work(pairs: Iterable[Pair], now: datetime) -> None:
+    failed = {attempt.node_id for attempt, ending in pairs if ending.outcome in OWN_FAULT}
+    succeeded = {attempt.node_id for attempt, ending in pairs if ending.outcome == Outcome.SUCCEEDED}
+    behaviour.note_work(failed, succeeded, now)
 
 
 def _move_tasks_on(pairs: Iterable[Pair], now: datetime) -> None:

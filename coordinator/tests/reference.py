@@ -74,6 +74,8 @@ class ReferencePlanner:
             ("goodbye", node.said_goodbye),
             ("silent", now > node.last_contact + node.timeout_s),
             ("disconnected", not node.connected),
+            ("unstable", node.unstable_until is not None),
+            ("cooling", node.cooling_until is not None),
             ("driver", task.driver != "" and task.driver not in node.drivers),
             ("onion", wants_onion and not node.onion_capable),
             ("region", task.region_required and task.region not in ("", node.region)),

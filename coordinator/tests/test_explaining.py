@@ -26,6 +26,18 @@ SENTENCES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("goodbye", {"said_goodbye": True}, {}, "said goodbye"),
     ("silent", {"last_contact": NOW - 130}, {}, "silent for 130 s, longer than its timeout of 90 s"),
     ("disconnected", {"connected": False, "last_contact": NOW - 41}, {}, "silent for 41 s (disconnected)"),
+    (
+        "unstable",
+        {"unstable_until": NOW + 60},
+        {},
+        "its connection broke too often: must be steady for another 60 s",
+    ),
+    (
+        "cooling",
+        {"cooling_until": NOW + 10},
+        {},
+        "attempts failed there by its own fault: cools down for another 10 s",
+    ),
     ("driver", {}, {"driver": "container"}, "driver container is not enabled"),
     ("onion", {}, {"onion_required": True}, "not onion-capable"),
     (

@@ -29,6 +29,8 @@ from coordinator.values import Availability, FogNode, NodeStatus, Resources
         ({"last_contact": 0.0}, NodeStatus.OFFLINE, "Never heard of yet."),
         ({"said_goodbye": True}, NodeStatus.OFFLINE, "Said goodbye."),
         ({"connected": False, "last_contact": NOW - 12}, NodeStatus.IDLE, "Disconnected, silent for 12 s"),
+        ({"unstable_until": NOW + 60}, NodeStatus.IDLE, "Gets no new work: its connection broke too often."),
+        ({"cooling_until": NOW + 10}, NodeStatus.IDLE, "Gets no new work: it cools down"),
         ({"availability": Availability.CORDONED}, NodeStatus.IDLE, "Gets no new work: cordoned"),
         (
             {"availability": Availability.MAINTENANCE, "said_goodbye": True},

@@ -171,6 +171,25 @@ def test_what_somebody_wanted_moved_costs_no_try(placed: Attempt, place: Place) 
     assert Task.objects.get().state == "assigned"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "cools"), [(Outcome.CRASHED, True), (Outcome.EXIT_CODE, False), (Outcome.CANCELLED, False)]
+)
+def test_a_node_cools_down_after_its_own_faults_only(
+    placed: Attempt, make_node: MakeNode, report: Report, outcome: Outcome, cools: bool
+) -> None:
+    make_node()
+    report(placed, outcome)
+    node = Node.objects.get(id=placed.node_id)
+    assert (node.cooling_until is not None) is cools
+
+
+def test_a_cooling_node_gets_no_work(placed: Attempt, make_node: MakeNode, place: Place) -> None:
+    make_node(free_cpu_millis=0)
+    lose(placed, "its agent was restarted")
+    assert place() == 0
+    assert Task.objects.get().wait_reasons == {"cooling": 1, "cpu": 1}
+
+
 def test_no_attempt_stays_open_for_ever(placed: Attempt) -> None:
     now = timezone.now()
     assert give_up(now + timedelta(minutes=5)) == []

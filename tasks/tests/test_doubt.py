@@ -237,11 +237,11 @@ def test_the_replacement_fails_while_the_original_runs_again(
 
 
 def test_the_replacement_fails_while_the_original_is_in_doubt(
-    running: Attempt, elsewhere: Node, place: Place, report: Report
+    running: Attempt, elsewhere: Node, make_node: MakeNode, place: Place, report: Report
 ) -> None:
     report(replaced(running, place), Outcome.CRASHED)
     assert Task.objects.get().state == "queued"
-    Task.objects.update(max_attempts=3)
+    make_node(name="third")
     assert place() == 1
 
 

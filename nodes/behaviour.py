@@ -1,0 +1,148 @@
+"""What nodes did is kept against them for a while: `coordinator.behaviour` over their rows.
+
+A node that gets no new work says so in its status, and its filter (unstable, cooling) in each decision.
+One event says when that begins, and one when an unstable node is steady again: not one for each flap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from coordinator.behaviour import Cooling, Flapping, FlapRule, may_hold_back
+from fogpanel import audit, live
+from fogpanel.rows import update_each
+from fogpanel.templatetags.fog import duration
+from fogpanel.wakes import wake
+from nodes.models import Node
+
+SWEEP_MOST = 200
+
+
+def flap_rule() -> FlapRule:
+    return FlapRule(int(settings.FLAPS_MAX), settings.FLAPS_WINDOW_S, settings.STEADY_S)
+
+
+def note_flaps(node_ids: Collection[int], now: datetime) -> None:
+    """The connections of these nodes broke, within the caller's transaction. Going in order is no break."""
+    noted: list[tuple[Node, Flapping]] = []
+    for node in _locked(id__in=node_ids, said_goodbye=False):
+        before = _flapping(node)
+        after = before.broke(now.timestamp(), flap_rule(), may_hold=lambda: _may_hold(now))
+        if after.since is not None and before.since is None:
+            _store_flappings([(node, after)], now)  # at once: the next one asks how many are held back
+            _tell_unstable(node, after)
+        else:
+            noted.append((node, after))
+    _store_flappings(noted, now)
+
+
+def note_connected(node_ids: Collection[int], now: datetime) -> None:
+    """These nodes are connected; unstable ones have to stay so from now on."""
+    unstable = _locked(id__in=node_ids, unstable_since__isnull=False)
+    _store_flappings([(node, _flapping(node).connected(now.timestamp())) for node in unstable], now)
+
+
+def note_work(failed: Collection[int], succeeded: Collection[int], now: datetime) -> None:
+    """Attempts ended on these nodes: by the nodes' own fault, or well. Once a batch, however many."""
+    for node in _locked(id__in=set(failed)):
+        before = Cooling(node.cool_s, _seconds(node.cooling_until))
+        after = before.failed(now.timestamp(), settings.COOL_S)
+        if after != before and _may_hold(now):
+            _store_cooling(node, after, now)
+            _tell_cooling(node, after)
+    for node in _locked(id__in=set(succeeded) - set(failed), cool_s__gt=0):
+        cooling = Cooling(node.cool_s, _seconds(node.cooling_until))
+        _store_cooling(node, cooling.succeeded(settings.COOL_S), now)
+
+
+def release_due(now: datetime) -> list[int]:
+    """Let nodes get work again whose time is over; returns their ids."""
+    steady = Q(unstable_since__isnull=False, unstable_until__lte=now, connected=True)
+    due = Node.objects.filter(steady | Q(cooling_until__lte=now)).order_by("id")
+    ids = list(due.values_list("id", flat=True)[:SWEEP_MOST])
+    if not ids:
+        return []
+    with transaction.atomic():
+        for node in _locked(id__in=ids):
+            _release(node, now)
+        wake("placer")
+        live.changed("nodes", *(f"node:{node_id}" for node_id in ids))
+    return ids
+
+
+def _release(node: Node, now: datetime) -> None:
+    cooling = Cooling(node.cool_s, _seconds(node.cooling_until))
+    if cooling.is_over(now.timestamp()):
+        _store_cooling(node, Cooling(node.cool_s), now)
+    flapping = _flapping(node)
+    if flapping.since is not None and node.connected and flapping.is_steady(now.timestamp()):
+        _store_flappings([(node, flapping.steadied())], now)
+        sentence = f"{node.name} is steady again and may get work"
+        audit.record("node.steady", sentence, subject=node)
+
+
+def _locked(**filters: Any) -> QuerySet[Node]:
+    return Node.objects.select_for_update().filter(**filters).order_by("id")
+
+
+def _may_hold(now: datetime) -> bool:
+    """Of the nodes that are there, at most half are held back at once."""
+    there = Node.objects.filter(
+        archived_at=None, approved_at__isnull=False, said_goodbye=False, deadline_at__gte=now
+    )
+    held = there.filter(Q(unstable_since__isnull=False) | Q(cooling_until__isnull=False))
+    return may_hold_back(held.count(), there.count())
+
+
+def _flapping(node: Node) -> Flapping:
+    return Flapping(
+        flaps=tuple(node.flaps),
+        since=_seconds(node.unstable_since),
+        until=_seconds(node.unstable_until),
+        hold_s=node.hold_s,
+    )
+
+
+def _store_flappings(flappings: Sequence[tuple[Node, Flapping]], now: datetime) -> None:
+    columns = ("flaps", "unstable_since", "unstable_until", "hold_s", "changed_at")
+    rows = [
+        (list(each.flaps), _moment(each.since), _moment(each.until), each.hold_s, now, node.id)
+        for node, each in flappings
+    ]
+    update_each(Node, columns, rows)
+
+
+def _store_cooling(node: Node, cooling: Cooling, now: datetime) -> None:
+    Node.objects.filter(id=node.id).update(
+        cool_s=cooling.cool_s, cooling_until=_moment(cooling.until), changed_at=now
+    )
+
+
+def _tell_unstable(node: Node, flapping: Flapping) -> None:
+    sentence = (
+        f"{node.name} is unstable: its connection broke {len(flapping.flaps)} times within "
+        f"{duration(settings.FLAPS_WINDOW_S)}. It gets no new work until it was steady for "
+        f"{duration(flapping.hold_s)}"
+    )
+    audit.record("node.unstable", sentence, subject=node, level="warning")
+
+
+def _tell_cooling(node: Node, cooling: Cooling) -> None:
+    sentence = (
+        f"{node.name} gets no new work for {duration(cooling.cool_s)}: attempts failed there by its own fault"
+    )
+    audit.record("node.cooling", sentence, subject=node, level="warning")
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return at.timestamp() if at else None
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
