@@ -11,11 +11,11 @@ from django.db.models import F
 from coordinator.values import NodeType
 from fogagent.messages import Acknowledge, Facts, Goodbye, Heartbeat, Problem
 from fogpanel import audit, live
-from fogpanel.rows import insert_each, update_each
+from fogpanel.rows import change, insert_each, update_each
 from fogpanel.wakes import wake
 from nodes.gone import give_work_away
 from nodes.inbox import Reply
-from nodes.models import Node, Order, Sample
+from nodes.models import Node, Sample
 
 MAX_AHEAD_S = 120.0
 """A heartbeat dated further ahead than this comes from a wrong clock and is refused."""
@@ -153,6 +153,11 @@ def _from_the_future(beat: Heartbeat, now: datetime) -> Problem:
     )
 
 
+_ACKNOWLEDGE = """
+UPDATE nodes_order SET acked_at = {now} WHERE id IN {ids} AND node_id = {node_id} AND acked_at IS NULL
+"""
+
+
 def acknowledge_orders(received: Sequence[tuple[int, Acknowledge]], now: datetime) -> None:
     """Orders are safe with their nodes. A node can acknowledge its own orders only."""
     orders: dict[int, list[int]] = defaultdict(list)
@@ -160,8 +165,7 @@ def acknowledge_orders(received: Sequence[tuple[int, Acknowledge]], now: datetim
         orders[node_id] += message.orders
     for node_id, ids in sorted(orders.items()):
         for start in range(0, len(ids), IDS_AT_ONCE):
-            some = ids[start : start + IDS_AT_ONCE]
-            Order.objects.filter(node_id=node_id, id__in=some, acked_at=None).update(acked_at=now)
+            change(_ACKNOWLEDGE, node_id=node_id, ids=ids[start : start + IDS_AT_ONCE], now=now)
 
 
 def say_goodbye(received: Sequence[tuple[int, Goodbye]], now: datetime) -> None:

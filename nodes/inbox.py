@@ -34,9 +34,9 @@ from fogagent.messages import (
     Problem,
     encode_message,
 )
+from fogpanel.rows import for_update, select
 from fogpanel.threads import RETRY_S, Tireless
 from nodes import sockets
-from nodes.models import Node
 from nodes.sockets import AgentSocket
 
 log = structlog.get_logger(__name__)
@@ -172,8 +172,8 @@ def _store_together(batch: Sequence[Arrival], clock: Callable[[], datetime]) -> 
 def _lock_nodes(batch: Sequence[Arrival]) -> dict[int, int]:
     """Lock the nodes that speak in this batch, always in the same order; gives their epochs."""
     speaking = {arrival.socket.node_id for arrival in batch}
-    nodes = Node.objects.select_for_update().filter(id__in=speaking).order_by("id")
-    return dict(nodes.values_list("id", "epoch"))
+    locked = "SELECT id, epoch FROM nodes_node WHERE id IN {ids} ORDER BY id" + for_update()
+    return dict(select(locked, ids=speaking))
 
 
 def _acknowledge(batch: Sequence[Arrival]) -> None:

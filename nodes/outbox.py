@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from fogagent.messages import Message, encode_message
-from fogpanel.rows import insert_each
+from fogpanel.rows import change, insert_each
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake, wake
 from nodes import sockets
@@ -51,11 +51,15 @@ def put(orders: Sequence[NewOrder], now: datetime) -> None:
     wake("orders", *{order.node_id for order in orders})
 
 
+_WITHDRAW = """
+UPDATE nodes_order SET withdrawn_at = {now}
+WHERE subject IN {subjects} AND NOT subject = '' AND acked_at IS NULL AND withdrawn_at IS NULL
+"""
+
+
 def withdraw(subjects: Iterable[str], now: datetime) -> None:
     """Take back what was not acknowledged yet of all that is about these subjects."""
-    Order.objects.filter(subject__in=list(subjects), acked_at=None, withdrawn_at=None).update(
-        withdrawn_at=now
-    )
+    change(_WITHDRAW, subjects=list(subjects), now=now)
 
 
 def withdraw_all(node_id: int, now: datetime) -> None:

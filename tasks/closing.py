@@ -8,7 +8,7 @@ result, and what is lost goes back to the queue. Many attempts cost a few statem
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -18,7 +18,7 @@ import msgspec
 from coordinator.values import Resources
 from fogagent.messages import Outcome, Usage
 from fogpanel import audit, live
-from fogpanel.rows import update_each
+from fogpanel.rows import as_time, for_update, select, update_each
 from fogpanel.wakes import wake
 from nodes import behaviour, outbox
 from tasks.capacity import NOTHING, give_back
@@ -73,6 +73,12 @@ Pair: TypeAlias = tuple[OpenAttempt, Ending]
 
 _OF_TASK = ("cpu_millis", "memory_mb", "disk_mb", "gpu_count", "payload_id", "stdin_id")
 
+_OPEN = """
+SELECT a.id, a.node_id, a.task_id, a.started_at, a.doubted_at,
+    t.cpu_millis, t.memory_mb, t.disk_mb, t.gpu_count, t.payload_id, t.stdin_id
+FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
+WHERE a.ended_at IS NULL AND """
+
 
 def open_attempts(**filters: Any) -> list[OpenAttempt]:
     """Open attempts, locked with their tasks in the order of their keys where the database can."""
@@ -86,6 +92,22 @@ def open_attempts(**filters: Any) -> list[OpenAttempt]:
         *(f"task__{name}" for name in _OF_TASK),
     )
     return [OpenAttempt._make(row) for row in rows.values_list(*columns)]
+
+
+def open_by_id(attempt_ids: Collection[int]) -> list[OpenAttempt]:
+    """As `open_attempts`, for those that reports name."""
+    return _select_open("a.id IN {ids} ORDER BY a.id", attempt_ids)
+
+
+def _select_open(condition: str, ids: Collection[int]) -> list[OpenAttempt]:
+    found = map(OpenAttempt._make, select(_OPEN + condition + for_update(), ids=list(ids)))
+    return [
+        attempt._replace(
+            started_at=attempt.started_at and as_time(attempt.started_at),
+            doubted_at=attempt.doubted_at and as_time(attempt.doubted_at),
+        )
+        for attempt in found
+    ]
 
 
 def close(attempts: Sequence[OpenAttempt], endings: Sequence[Ending], now: datetime) -> None:
@@ -158,13 +180,17 @@ def _move_tasks_on(pairs: Iterable[Pair], now: datetime) -> None:
     try_again({task_id: ending for task_id, ending in tried.items() if task_id not in finished}, now)
 
 
+_MAY_FINISH = [state.value for state in sources(TaskState.SUCCEEDED) if state in sources(TaskState.FAILED)]
+_UNFINISHED = """
+SELECT id FROM tasks_task WHERE id IN {ids} AND accepted_attempt_id IS NULL AND state IN {states}
+"""
+
+
 def _finish(finished: dict[int, tuple[TaskState, OpenAttempt, Ending]], now: datetime) -> None:
     """Accept each of these ends as its task's, unless another attempt's was accepted before."""
     if not finished:
         return
-    may_finish = set(sources(TaskState.SUCCEEDED)) & set(sources(TaskState.FAILED))
-    waiting = Task.objects.filter(id__in=finished, accepted_attempt=None, state__in=may_finish)
-    accepted = set(waiting.values_list("id", flat=True))
+    accepted = {task_id for (task_id,) in select(_UNFINISHED, ids=list(finished), states=_MAY_FINISH)}
     columns = (
         "state", "accepted_attempt", "node", "started_at", "finished_at", "exit_code", "reason", "changed_at",
     )  # fmt: skip
@@ -189,7 +215,8 @@ def _finish(finished: dict[int, tuple[TaskState, OpenAttempt, Ending]], now: dat
 
 
 def _supersede_others(task_ids: set[int], now: datetime) -> None:
-    stop(open_attempts(task_id__in=task_ids), SUPERSEDED, "another attempt's result was accepted", now)
+    others = _select_open("a.task_id IN {ids} ORDER BY a.id", task_ids)
+    stop(others, SUPERSEDED, "another attempt's result was accepted", now)
 
 
 def try_again(ended: dict[int, Ending], now: datetime) -> None:

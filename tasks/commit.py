@@ -8,17 +8,17 @@ from datetime import datetime
 from functools import reduce
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from coordinator import values
 from coordinator.values import Resources
 from fogpanel import live
-from fogpanel.rows import insert_each, insert_numbered, update_each
+from fogpanel.rows import for_update, insert_each, insert_numbered, select, update_each
 from nodes import outbox
 from tasks.capacity import NOTHING, take
 from tasks.models import Attempt, Decision, Explanation, Task
-from tasks.orders import Runnable, run_orders
+from tasks.orders import Runnable, run_orders, runnable
 from tasks.routing_view import needs_of
 from tasks.states import TaskState, sources
 
@@ -46,14 +46,18 @@ def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = ti
     return {task.id for _, task in won}
 
 
+_QUEUED = f"""
+SELECT {", ".join(Runnable._fields)} FROM tasks_task
+WHERE id IN {{ids}} AND state IN {{states}} AND cancel_requested_at IS NULL ORDER BY id"""
+
+
 def _lock_queued(task_ids: Sequence[Any]) -> dict[int, Runnable]:
-    queued = Task.objects.filter(
-        id__in=task_ids, state__in=sources(TaskState.ASSIGNED), cancel_requested_at=None
+    rows = select(
+        _QUEUED + for_update(skip_locked=True),
+        ids=[int(task_id) for task_id in task_ids],
+        states=[state.value for state in sources(TaskState.ASSIGNED)],
     )
-    if connection.features.has_select_for_update_skip_locked:
-        queued = queued.select_for_update(skip_locked=True)
-    rows = queued.order_by("id").values_list(*Runnable._fields)
-    return {task.id: task for task in map(Runnable._make, rows)}
+    return {task.id: task for task in map(runnable, rows)}
 
 
 def _reserve(node_id: int, tasks: Sequence[Runnable], now: datetime) -> list[Runnable]:

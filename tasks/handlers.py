@@ -17,13 +17,13 @@ from fogagent.messages import (
     Started,
 )
 from fogpanel import live
-from fogpanel.rows import insert_each
+from fogpanel.rows import change, insert_each
 from nodes import outbox
 from nodes.inbox import Reply
 from nodes.models import Order
-from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts
+from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts, open_by_id
 from tasks.doubt import end_undelivered, trust
-from tasks.models import Attempt, BlobChunk, LogChunk, Task
+from tasks.models import BlobChunk, LogChunk, Task
 from tasks.orders import cancel_orders, subject
 from tasks.states import TaskState, sources
 
@@ -36,12 +36,10 @@ def mark_started(received: Sequence[tuple[int, Started]], now: datetime) -> None
     started = {(message.attempt, node_id) for node_id, message in received}
     attempts = [
         attempt
-        for attempt in open_attempts(id__in={attempt for attempt, _ in started})
+        for attempt in open_by_id({attempt for attempt, _ in started})
         if (attempt.id, attempt.node_id) in started
     ]
-    Attempt.objects.filter(id__in=[attempt.id for attempt in attempts], started_at=None).update(
-        started_at=now
-    )
+    _note_start([attempt.id for attempt in attempts if attempt.started_at is None], now)
     # What is in doubt does not make its task run: a replacement is wanted until its node is back.
     task_ids = [attempt.task_id for attempt in attempts if attempt.doubted_at is None]
     Task.objects.filter(id__in=task_ids, state__in=sources(TaskState.RUNNING)).update(
@@ -50,11 +48,14 @@ def mark_started(received: Sequence[tuple[int, Started]], now: datetime) -> None
     live.changed("tasks", "fleet", *(f"task:{task_id}" for task_id in task_ids))
 
 
+def _note_start(attempt_ids: list[int], now: datetime) -> None:
+    if attempt_ids:
+        change("UPDATE tasks_attempt SET started_at = {now} WHERE id IN {ids}", now=now, ids=attempt_ids)
+
+
 def store_logs(received: Sequence[tuple[int, Log]], now: datetime) -> None:
     pieces = [(node_id, message.attempt, message.pieces) for node_id, message in received]
-    attempts = {
-        attempt.id: attempt for attempt in open_attempts(id__in=[attempt for _, attempt, _ in pieces])
-    }
+    attempts = {attempt.id: attempt for attempt in open_by_id({attempt for _, attempt, _ in pieces})}
     _store_pieces(
         (attempt, pieces)
         for node_id, attempt, pieces in pieces
@@ -81,12 +82,11 @@ def accept_results(received: Sequence[tuple[int, Finished]], now: datetime) -> N
         reports.setdefault((message.attempt, node_id), message)
     ended = [
         (attempt, reports[attempt.id, attempt.node_id])
-        for attempt in open_attempts(id__in={attempt for attempt, _ in reports})
+        for attempt in open_by_id({attempt for attempt, _ in reports})
         if (attempt.id, attempt.node_id) in reports
     ]
     _store_pieces((attempt.id, report.pieces) for attempt, report in ended)
-    not_started = [attempt.id for attempt, _ in ended if attempt.started_at is None]
-    Attempt.objects.filter(id__in=not_started).update(started_at=now)
+    _note_start([attempt.id for attempt, _ in ended if attempt.started_at is None], now)
     close([attempt for attempt, _ in ended], [_ending(report) for _, report in ended], now)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fogagent.messages import INLINE_BLOB_BYTES, Blob, Cancel, Run
 from nodes.outbox import NewOrder
@@ -14,6 +15,9 @@ from tasks.models import BlobChunk
 def subject(attempt_id: int) -> str:
     """What orders about this attempt are filed under."""
     return f"attempt:{attempt_id}"
+
+
+BLOBS_KEPT = 200
 
 
 class Runnable(NamedTuple):
@@ -35,10 +39,20 @@ class Runnable(NamedTuple):
     network: bool
 
 
+def runnable(row: Sequence[Any]) -> Runnable:
+    """A row of these columns, in their order, as `fogpanel.rows.select` gives it."""
+    task = Runnable._make(row)
+    args, env = json.loads(row[_ARGS]), json.loads(row[_ENV])
+    return task._replace(args=args, env=env, network=bool(task.network))
+
+
+_ARGS, _ENV = Runnable._fields.index("args"), Runnable._fields.index("env")
+
+
 def run_orders(attempts: Iterable[tuple[int, int, Runnable]]) -> list[NewOrder]:
     """Orders to run these (node id, attempt id, task); small payloads travel inside them."""
     attempts = list(attempts)
-    blobs = _messages_of(
+    blobs = _blobs.get_all(
         {sha256 for _, _, task in attempts for sha256 in (task.payload_id, task.stdin_id) if sha256}
     )
     return [
@@ -62,6 +76,25 @@ def _run(attempt_id: int, task: Runnable, blobs: Mapping[str, Blob]) -> Run:
         memory_mb=task.memory_mb,
         network=task.network,
     )
+
+
+class _Blobs:
+    """Blobs as orders name them, the last used kept: the tasks of a batch mostly run the same program."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Blob] = {}
+
+    def get_all(self, hashes: set[str]) -> Mapping[str, Blob]:
+        found = {sha256: blob for sha256 in hashes if (blob := self._kept.get(sha256)) is not None}
+        if missing := hashes - found.keys():
+            found |= _messages_of(missing)
+            if len(self._kept) + len(missing) > BLOBS_KEPT:
+                self._kept = {}
+            self._kept |= {sha256: found[sha256] for sha256 in missing if sha256 in found}
+        return found
+
+
+_blobs = _Blobs()
 
 
 def _messages_of(hashes: set[str]) -> dict[str, Blob]:

@@ -11,8 +11,9 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -23,8 +24,8 @@ from coordinator import planning, values
 from coordinator.fleet import Fleet
 from coordinator.fog_coordinator import FogCoordinator
 from coordinator.planning import BY_COUNTS, FULLY
-from coordinator.values import RoutingStrategy
-from fogpanel.rows import pieces
+from coordinator.values import Resources, RoutingStrategy
+from fogpanel.rows import pieces, select
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
 from nodes.fleet_view import as_fog_node
@@ -90,6 +91,19 @@ class FleetView:
             self._changed_at.update((node.id, node.changed_at) for node in changed)
             self.fleet.remove(node.id for node in changed if not _takes_part(node))
             self.fleet.upsert(as_fog_node(node) for node in changed if _takes_part(node))
+
+    def read_room(self, node_ids: Collection[int]) -> None:
+        """Take in what is free of these nodes; other facts keep until the next look."""
+        known = {node_id: node for node_id in node_ids if (node := self.fleet.get(node_id)) is not None}
+        self.fleet.upsert(
+            replace(known[node_id], free=Resources(cpu_millis=cpu, memory_mb=memory, disk_mb=disk, gpus=gpus))
+            for node_id, cpu, memory, disk, gpus in select(_ROOM, ids=list(known))
+        )
+
+
+_ROOM = """
+SELECT id, free_cpu_millis, free_memory_mb, free_disk_mb, free_gpu_count FROM nodes_node WHERE id IN {ids}
+"""
 
 
 def _takes_part(node: Node) -> bool:
@@ -173,7 +187,7 @@ class Placer(Tireless):
             self._view.refresh(now)
         else:
             self._queue.read_newest()
-            self._view.read(freed)
+            self._view.read_room(freed)
 
     def recover(self) -> None:
         self._view = FleetView(self._rng.getrandbits(32))

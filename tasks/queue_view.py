@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -20,9 +20,9 @@ from sortedcontainers import SortedList
 
 from coordinator import values
 from coordinator.queueing import turn_of
-from fogpanel.rows import pieces
+from fogpanel.rows import pieces, select
 from tasks.models import Task
-from tasks.routing_view import Waiting, as_routing_tasks
+from tasks.routing_view import Waiting, as_routing_tasks, waiting
 from tasks.states import TaskState
 
 READ_MOST = 500  # tasks read by one query that names them
@@ -71,14 +71,14 @@ class QueueView:
             there = set(recent.values_list("id", flat=True))
         self._cursor = now
         for some in pieces(sorted(there - self._tasks.keys()), READ_MOST):
-            self._add(queued.filter(id__in=some))
+            self._add(select(_WAITING + "id IN {ids} ORDER BY id", ids=some))
 
     def read_newest(self) -> None:
         """Take in the tasks that were handed in since the last time."""
-        self._add(_queued().filter(id__gt=self._newest))
+        self._add(select(_WAITING + "id > {newest} ORDER BY id", newest=self._newest))
 
-    def _add(self, rows: QuerySet[Task]) -> None:
-        for task in as_routing_tasks(map(Waiting._make, rows.order_by("id").values_list(*Waiting._fields))):
+    def _add(self, rows: Iterable[Sequence[Any]]) -> None:
+        for task in as_routing_tasks(map(waiting, rows)):
             task_id = int(task.task_id)
             self._newest = max(self._newest, task_id)
             if task_id not in self._tasks:
@@ -112,6 +112,11 @@ class QueueView:
             ranks = self._shapes[key]
             if position + 1 < len(ranks):
                 heapq.heappush(heap, (ranks[position + 1], number, position + 1, key))
+
+
+_WAITING = f"""
+SELECT {", ".join(Waiting._fields)} FROM tasks_task
+WHERE state = 'queued' AND cancel_requested_at IS NULL AND """
 
 
 def _queued() -> QuerySet[Task]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from coordinator import values
 from coordinator.values import Resources, RoutingStrategy
+from fogpanel.rows import as_time
 from tasks.models import Attempt, Task
 from tasks.submission import TaskSpec
 
@@ -51,6 +53,20 @@ class Waiting(NamedTuple):
     stdin_id: str | None
     onion_required: bool
     priority: int
+
+
+def waiting(row: Sequence[Any]) -> Waiting:
+    """A row of these columns, in their order, as `fogpanel.rows.select` gives it."""
+    task = Waiting._make(row)
+    return task._replace(
+        created_at=as_time(task.created_at),
+        labels=json.loads(row[_LABELS]),
+        region_required=bool(task.region_required),
+        onion_required=bool(task.onion_required),
+    )
+
+
+_LABELS = Waiting._fields.index("labels")
 
 
 def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:

@@ -210,14 +210,14 @@ def test_a_changed_weight_decides_the_next_placement(make_node: MakeNode, make_t
 
 def test_a_woken_turn_reads_new_tasks_and_freed_nodes_only(make_node: MakeNode, make_task: MakeTask) -> None:
     placer, start = Placer(), timezone.now()
-    freed, other = make_node(name="freed", cpu_millis=500), make_node(name="other", cpu_millis=100)
+    freed, other = make_node(free_cpu_millis=0), make_node(free_cpu_millis=0)
     placer._refresh(start, 0.0)
-    Node.objects.update(region="moved", changed_at=timezone.now())
+    Node.objects.update(free_cpu_millis=500, changed_at=timezone.now())
     make_task(cores=0.5)
     placer.wake_freed(frozenset({freed.id}))
     placer._refresh(timezone.now(), 0.01)
-    regions = {node.name: node.region for node in placer._view.fleet.nodes()}
-    assert regions == {freed.name: "moved", other.name: "eu-west"}
+    free = {node.node_id: node.free.cpu_millis for node in placer._view.fleet.nodes()}
+    assert free == {freed.id: 500, other.id: 0}
     assert placer._place(timezone.now()) == 1
 
 
