@@ -36,7 +36,8 @@ def _derive(node: FogNode, now: float) -> tuple[NodeStatus, str]:
         )
     status, reason = _from_work(node)
     if not node.connected:
-        reason = f"Disconnected, silent for {silent_s} s; offline after {node.timeout_s:g} s. {reason}"
+        left = f"its work goes on. Offline after {node.timeout_s:g} s"
+        reason = f"Disconnected, silent for {silent_s} s: {left}. {reason}"
     elif node.availability is not Availability.SCHEDULABLE:
         reason = f"Gets no new work: {node.availability} by its operator. {reason}"
     elif node.unstable_until is not None:

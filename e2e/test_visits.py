@@ -55,6 +55,7 @@ def addresses(panel: Panel) -> dict[str, str]:
         "nodes": "/nodes",
         "node": f"/nodes/{node}",
         "work of a node": f"/nodes/{node}/why",
+        "drain a node": f"/nodes/{node}/drain",
         "add node": "/nodes/add",
         "tasks": "/tasks",
         "no tasks": "/tasks?q=nothing-is-called-this",
@@ -69,8 +70,8 @@ def addresses(panel: Panel) -> dict[str, str]:
 
 
 PAGES = (
-    "control panel", "service", "nodes", "node", "work of a node", "add node", "tasks", "no tasks",
-    "new task", "task", "task explained now", "waiting task", "events", "settings", "not found",
+    "control panel", "service", "nodes", "node", "work of a node", "drain a node", "add node", "tasks",
+    "no tasks", "new task", "task", "task explained now", "waiting task", "events", "settings", "not found",
 )  # fmt: skip
 
 

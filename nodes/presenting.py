@@ -34,6 +34,11 @@ class NodeView:
         return "archived" if self.node.archived_at else self.status.status
 
     @property
+    def is_in_doubt(self) -> bool:
+        """Whether it fell silent with work that may still run there."""
+        return bool(self.node.gone_at and self.node.open_attempts and not self.node.archived_at)
+
+    @property
     def drained(self) -> int:
         """How much of what ran there when its drain began is over."""
         return max(0, self.node.drain_total - self.node.open_attempts)

@@ -12,7 +12,7 @@ from coordinator.values import Candidate
 # What can be done about a node that falls at a filter, by its name.
 ADVICE: Mapping[str, str] = {
     "maintenance": "Press “Resume” on its page when the maintenance is over.",
-    "draining": "Press “Resume” on its page to let it take work again.",
+    "draining": "Press “Resume” or “Call the drain off” on its page to let it take work again.",
     "cordoned": "Press “Resume” on its page to let it take work again.",
     "goodbye": "Its agent was stopped in order; start it again on the machine.",
     "silent": "See whether the machine is on and its agent runs; the agent's output says what it waits for.",

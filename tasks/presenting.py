@@ -28,7 +28,7 @@ def page_of(task: Task, decision: Decision | None = None) -> dict[str, Any]:
         "wait_reasons": counted(task.wait_reasons),
         "attempts": [(attempt, made) for attempt, made in _with_decisions(attempts, decisions)],
         "doubted": [a for a in attempts if a.doubted_at and not a.ended_at],
-        "open_attempt": next((a for a in reversed(attempts) if a.ended_at is None), None),
+        "open_attempt": next((a for a in reversed(attempts) if not a.ended_at and not a.doubted_at), None),
         "steps": steps_of(task, attempts),
         "explained": explain(decision) if decision else None,
         "decisions": decisions,

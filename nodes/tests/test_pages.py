@@ -226,6 +226,13 @@ def test_an_unknown_availability_is_named(client: Client, operator: User, make_n
     assert "availability: must be one of schedulable" in response.content.decode()
 
 
+def test_work_in_doubt_is_told_on_the_page_of_its_node(
+    client: Client, viewer: User, make_node: MakeNode
+) -> None:
+    node = make_node(connected=False, gone_at=timezone.now(), open_attempts=2)
+    assert "2 tasks in doubt since" in page(client, viewer, f"/nodes/{node.id}")
+
+
 def test_silence_breaks_the_line_of_the_chart(make_node: MakeNode) -> None:
     node, now = make_node(heartbeat_s=1), timezone.now()
     for seconds in (60, 59, 30, 29):
