@@ -50,12 +50,9 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
             silent_s = (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0
             give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now, silent=True)
             wake("node-lost", node.id)
-            audit.record(
-                "node.lost",
-                f"{node.name} is offline: silent for {silent_s:.0f} s",
-                subject=node,
-                level="warning",
-            )
+            if node.unstable_since is None:  # of an unstable node that was told once
+                sentence = f"{node.name} is offline: silent for {silent_s:.0f} s"
+                audit.record("node.lost", sentence, subject=node, level="warning")
             wake("placer")
             live.changed("nodes", "fleet", "topology", f"node:{node.id}")
     return [node.id for node in lost]

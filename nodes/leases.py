@@ -28,6 +28,7 @@ READ = (
     "connected",
     "connected_at",
     "gone_at",
+    "unstable_since",
 )
 
 
@@ -118,6 +119,8 @@ def _note_addresses(nodes: Sequence[Node], claims: Sequence[Claim]) -> None:
 def _tell_of_return(node: Node) -> None:
     if node.archived_at is not None:
         audit.record("node.connected", f"{node.name} is back from the archive", subject=node)
+    elif node.unstable_since is not None:
+        return  # that was told once, and the next that is told is that it is steady
     elif node.gone_at is not None or not node.connected:
         sentence = f"{node.name} is back" if node.connected_at else f"{node.name} connected"
         audit.record("node.connected", sentence, subject=node)

@@ -13,6 +13,7 @@ from coordinator.values import NodeStatus
 from fogpanel.models import Event
 from nodes import behaviour, leases
 from nodes.fleet_view import as_fog_node
+from nodes.jobs import lose_silent_nodes
 from nodes.models import Node
 from nodes.status import status_of
 
@@ -63,6 +64,17 @@ def test_breaking_too_often_makes_a_node_unstable_and_is_told_once(node: Node) -
         "kiosk-3 is unstable: its connection broke 4 times within 10 min. "
         "It gets no new work until it was steady for 1 min"
     )
+
+
+def test_while_it_is_unstable_its_comings_and_goings_are_no_events(node: Node) -> None:
+    now = timezone.now()
+    flap_often(node, now)
+    told = Event.objects.count()
+    connect(node, now)
+    late = now + timedelta(hours=1)
+    assert node.id in lose_silent_nodes(late, now - timedelta(hours=1))
+    connect(node, late)
+    assert Event.objects.exclude(subject_id__lt=node.id).count() == told
 
 
 def test_it_gets_work_again_when_it_was_steady_and_connected(node: Node) -> None:
