@@ -36,6 +36,7 @@ from nodes.joining import JoinError
 from services.api import router as services
 from tasks.api import nodes_router as placement
 from tasks.api import router as tasks
+from tasks.batches_api import router as batches
 from tasks.submission import SpecError
 
 router = Router()
@@ -232,6 +233,7 @@ api.add_router("/nodes", nodes)
 api.add_router("/join-keys", keys_router)
 api.add_router("/agents", agents)
 api.add_router("/tasks", tasks)
+api.add_router("/tasks", batches)
 api.add_router("/nodes", placement)
 api.add_router("", services)
 api.add_router("", parameters)

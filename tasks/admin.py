@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from fogpanel.admin_site import ReadOnlyAdmin
 from tasks import operations
-from tasks.models import Attempt, Blob, BlobChunk, Decision, Explanation, LogChunk, Task
+from tasks.models import Attempt, Blob, BlobChunk, Decision, Explanation, LogChunk, Task, TaskBatch
 from tasks.states import OPEN
 
 
@@ -29,6 +29,16 @@ class TaskAdmin(ReadOnlyAdmin):
         for task in open_tasks:
             operations.cancel(task, request.user)
         messages.success(request, f"{len(open_tasks)} tasks are being cancelled.")
+
+
+@admin.register(TaskBatch)
+class TaskBatchAdmin(ReadOnlyAdmin):
+    list_display = ("id", "name", "owner", "size", "stored", "created_at")
+    list_filter = ("created_at",)
+    search_fields = ("=id", "name", "owner__username__exact")
+    list_select_related = ("owner",)
+    exclude = ("packed",)
+    ordering = ("-id",)
 
 
 @admin.register(Attempt)

@@ -143,7 +143,7 @@ async def follow_log(
 async def _more_log(task: Task, after: int, limit: int, wait_s: float) -> LogPage:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
-    with watching(task) as changed:
+    with watching(f"task:{task.id}", f"log:{task.id}") as changed:
         while True:
             changed.clear()
             page = await sync_to_async(read_log)(task, after, limit)

@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef
 
 from fogpanel import live
 from fogpanel.jobs import Run, job
-from tasks import doubt, retention
+from tasks import batches, doubt, retention
 from tasks.closing import LOST, open_attempts, stop
 from tasks.models import Attempt, Task
 from tasks.states import TaskState, sources
@@ -82,3 +82,9 @@ def forget_old_output(run: Run) -> None:
 @job(every_s=600, queue="work")
 def forget_old_explanations(run: Run) -> None:
     retention.forget_explanations(run.now)
+
+
+@job(every_s=10)
+def unpack_batches(run: Run) -> None:
+    """Go on with batches whose storing was interrupted."""
+    batches.unpack_interrupted(run.now)

@@ -104,13 +104,12 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def watching(task: Task) -> Iterator[asyncio.Event]:
-    """An event of the running loop that is set whenever the task or its log changes.
+def watching(*topics: str) -> Iterator[asyncio.Event]:
+    """An event of the running loop that is set whenever one of these live topics changes.
 
     As with every wake, one may be lost: look again now and then.
     """
     waiter = (asyncio.get_running_loop(), asyncio.Event())
-    topics = (f"task:{task.id}", f"log:{task.id}")
     with _lock:
         for topic in topics:
             _waiters[topic].add(waiter)

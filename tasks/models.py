@@ -39,6 +39,29 @@ class BlobChunk(models.Model):
         return f"{self.blob_id[:12]} chunk {self.index}"
 
 
+class TaskBatch(models.Model):
+    """Tasks that were handed in together. ``packed`` holds what is no row yet of them: `tasks.batches`."""
+
+    if TYPE_CHECKING:
+        id: int
+
+    name = models.CharField(max_length=200)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    size = models.PositiveIntegerField()
+    stored = models.PositiveIntegerField(default=0, help_text="How many of its tasks are rows")
+    packed = models.BinaryField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["id"], name="batch_packed", condition=models.Q(packed__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Task(models.Model):
     """Work that somebody handed in. Its state changes as `tasks.states` allows and no other way."""
 
@@ -49,6 +72,9 @@ class Task(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="tasks")
     state = models.CharField(max_length=12, choices=STATE_CHOICES, default=TaskState.QUEUED)
     canary = models.BooleanField(default=False, help_text="Sent by a probe; left out of lists and statistics")
+
+    batch = models.ForeignKey(TaskBatch, on_delete=models.SET_NULL, null=True, blank=True, db_index=False)
+    batch_index = models.PositiveIntegerField(null=True, blank=True, help_text="Its place in the batch")
 
     # What to run
     driver = models.CharField(max_length=20)
@@ -107,6 +133,9 @@ class Task(models.Model):
             models.Index(fields=["owner", "-id"], name="task_owner"),
             models.Index(fields=["node", "-id"], name="task_node"),
             models.Index(fields=["-finished_at"], name="task_finished"),
+            models.Index(
+                fields=["batch", "batch_index"], name="task_batch", condition=models.Q(batch__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

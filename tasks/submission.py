@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ MAX_ARGS = 256
 MAX_ARGS_BYTES = MAX_ENV_BYTES = 32 * KIB  # both travel inside the order, whose frame is limited
 MAX_BASE64_BYTES = MAX_MODULE_BYTES * 4 // 3 + KIB * KIB
 """Checked before decoding, so that nothing huge is decoded; line breaks in it take some room, too."""
+KNOWN_MODULES = 100
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
@@ -221,6 +223,28 @@ def module_problem(module: bytes) -> str:
         return f"must start with the bytes 00 61 73 6d of a WebAssembly module, starts with {start}."
     if module[4:8] == b"\x0d\0\1\0":
         return "is a WebAssembly component; build it as a core module for WASI preview 1 instead."
+    return _known_modules.problem(module)
+
+
+class _KnownModules:
+    """What was found about the modules looked at last: the tasks of a batch mostly run the same one."""
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, str] = {}
+
+    def problem(self, module: bytes) -> str:
+        digest = hashlib.sha256(module).digest()
+        if digest not in self._found:
+            if len(self._found) >= KNOWN_MODULES:
+                self._found = {}
+            self._found[digest] = _invalid(module)
+        return self._found[digest]
+
+
+_known_modules = _KnownModules()
+
+
+def _invalid(module: bytes) -> str:
     try:
         wasmtime.Module.validate(_engine(), module)
     except wasmtime.WasmtimeError as error:

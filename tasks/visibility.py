@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from fogpanel.access import AnyUser, Refusal, Role, allows, require, role_of
-from tasks.models import Task
+from tasks.models import Task, TaskBatch
 
 
 def visible_tasks(user: AnyUser) -> QuerySet[Task]:
@@ -33,6 +33,12 @@ CONTENT_REFUSAL = (
 def require_content(user: AnyUser, task: Task) -> None:
     """Raises Refusal unless the user may see the content of ``task``."""
     if not may_see_content(user, task):
+        raise Refusal(CONTENT_REFUSAL)
+
+
+def require_batch_content(user: AnyUser, batch: TaskBatch) -> None:
+    """Raises Refusal unless the user may see what the tasks of ``batch`` printed."""
+    if not (allows(user, Role.OPERATOR) or batch.owner_id == user.pk):
         raise Refusal(CONTENT_REFUSAL)
 
 

@@ -85,7 +85,7 @@ def test_standard_output_is_put_together_by_offset(attempt: Attempt) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("topic", ["task:7", "log:7"])
 async def test_who_waits_is_woken_by_a_change(topic: str) -> None:
-    with watching(Task(id=7)) as changed:
+    with watching("task:7", "log:7") as changed:
         await asyncio.to_thread(wakes._deliver, "live", {topic})
         await asyncio.wait_for(changed.wait(), 5)
         changed.clear()
@@ -96,7 +96,7 @@ async def test_who_waits_is_woken_by_a_change(topic: str) -> None:
 
 def test_a_waiter_whose_loop_is_closed_keeps_nothing_from_the_others() -> None:
     async def wait() -> tuple[AbstractContextManager[asyncio.Event], asyncio.Event]:
-        waiting = watching(Task(id=7))
+        waiting = watching("task:7", "log:7")
         return waiting, waiting.__enter__()
 
     gone, _ = asyncio.run(wait())
