@@ -142,8 +142,11 @@ def test_a_node_is_found_and_its_status_changes_before_ones_eyes(visit: Visit, p
     connected(page)
     other = visit(f"/nodes/{node}", "operator")
     try:
-        other.get_by_role("button", name="Maintenance").click()
-        other.get_by_role("dialog").get_by_role("button", name="Maintenance").click()
+        other.get_by_test_id("drain-button").click()
+        asked = other.get_by_role("dialog")
+        asked.get_by_label("What for").select_option("maintenance")
+        asked.get_by_label("What runs there may go on for").select_option("0")
+        asked.get_by_role("button", name="Drain").click()
         expect(rows.first).to_contain_text("Maintenance", timeout=LIVE_S)
     finally:
         other.get_by_role("button", name="Resume").click()

@@ -104,6 +104,7 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/nodes", None, "viewer"),
     ("get", "/nodes/{node}", None, "viewer"),
     ("post", "/nodes/{node}/availability", {"availability": "cordoned"}, "operator"),
+    ("post", "/nodes/{node}/availability", {"availability": "draining", "drain_s": 60}, "operator"),
     ("post", "/nodes/{node}/approve", None, "operator"),
     ("delete", "/nodes/{node}", None, "operator"),
     ("get", "/join-keys", None, "operator"),
