@@ -32,6 +32,7 @@ class Wishes(NamedTuple):
     inputs: tuple[str, ...] = ()
     region: str = ""
     point: tuple[float, float] | None = None  # degrees
+    near_panel: bool = False  # it has no place of its own, so it is where it was handed in
     network: str = ""
 
 

@@ -39,6 +39,7 @@ _READERS: Mapping[str, tuple[Any, Callable[[FogNode], Any]]] = {
     "measured_millionths": (np.int64, lambda node: round(node.measured_load * MILLION)),
     "latitude": (np.float64, lambda node: _position(node)[0]),
     "longitude": (np.float64, lambda node: _position(node)[1]),
+    "round_trip_ms": (np.float64, lambda node: np.nan if node.round_trip_ms is None else node.round_trip_ms),
     "reputation": (np.float64, lambda node: node.reputation),
     "availability": (np.uint8, lambda node: AVAILABILITY_CODES[node.availability]),
     "onion_capable": (np.bool_, lambda node: node.onion_capable),
@@ -118,6 +119,7 @@ class Columns:
     measured_millionths: NDArray[np.int64]
     latitude: Vector  # degrees; NaN: unknown
     longitude: Vector
+    round_trip_ms: Vector  # NaN: not measured
     reputation: Vector
     availability: NDArray[np.uint8]
     onion_capable: Mask

@@ -14,6 +14,8 @@ from coordinator.table import NodeTable
 
 HALF_TURN_S = 60.0  # waiting this long is worth half a point
 HALF_NEAR_KM = 1000.0  # being this far away costs half a point
+HALF_NEAR_MS = 20.0  # and so does a round trip this long: what a thousand kilometres of network take
+ROUND_TRIP_STEP_MS = 5.0  # finer differences come and go by themselves
 UNKNOWN = 0.5  # neither good nor bad
 
 RESOURCES = ("cpu_millis", "memory_mb", "disk_mb", "gpus")
@@ -76,9 +78,12 @@ def _same_region(table: NodeTable, rows: Rows, asked: Asked) -> Vector:
 
 
 def _near(table: NodeTable, rows: Rows, asked: Asked) -> Vector:
+    columns = table.columns
+    if asked.wishes.near_panel:
+        steps = np.ceil(columns.round_trip_ms[rows] / ROUND_TRIP_STEP_MS)
+        return np.nan_to_num(HALF_NEAR_MS / (HALF_NEAR_MS + steps * ROUND_TRIP_STEP_MS), nan=0.0)
     if asked.wishes.point is None:
         return np.zeros(len(rows))
-    columns = table.columns
     distance = great_circle_km(columns.latitude[rows], columns.longitude[rows], asked.wishes.point)
     return np.nan_to_num(HALF_NEAR_KM / (HALF_NEAR_KM + distance), nan=0.0)
 
@@ -105,7 +110,7 @@ WAITED = Score("waited", "how long ago it last got work", _waited)
 UNLOADED = Score("unloaded", "how little of it is in use, measured or reserved, whichever is more", _unloaded)
 MATCHING = Score("match", "how many of the preferred labels and of the inputs it has already", _matching)
 SAME_REGION = Score("region", "whether it is in the region asked for", _same_region)
-NEAR = Score("nearness", "how near it is on the great circle", _near)
+NEAR = Score("nearness", "how near it is on the great circle, or by its measured round trip", _near)
 REPUTATION = Score("reputation", "how well it kept its word so far", _reputation)
 APART = Score("apart", "whether its network is another than the submitter's", _apart)
 FRESH = Score("fresh", "how long its network was not used for private work", _fresh)

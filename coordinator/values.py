@@ -117,6 +117,7 @@ class FogNode:
     onion_capable: bool = False
     reputation: float = 1.0  # 0 to 1
     measured_load: float = 0.0
+    round_trip_ms: float | None = None  # measured to the panel and back; None: not measured
     availability: Availability = Availability.SCHEDULABLE
     connected: bool = True
     last_contact: float = 0.0

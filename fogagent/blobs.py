@@ -47,6 +47,12 @@ class BlobCache:
             return False, 0
         return False, size // BLOB_CHUNK_BYTES
 
+    def held(self, most: int) -> list[str]:
+        """Hashes of whole blobs, the one used last first."""
+        entries = [(path, path.stat()) for path in self._folder.iterdir() if not path.suffix]
+        newest = sorted(entries, key=lambda entry: entry[1].st_mtime_ns, reverse=True)
+        return [path.name for path, _ in newest[:most]]
+
     def add(self, chunk: Chunk, size: int) -> bool:
         """Write one chunk of a blob of ``size`` bytes. True when the blob is whole and in the cache.
 

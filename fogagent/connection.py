@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
@@ -28,6 +29,11 @@ from fogagent.messages import (
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
+FIRST_PING_S = 1.0
+"""After the rush of what is said on connecting, which would be measured with it."""
+ROUND_TRIPS_KEPT = 8
+WORTH_TELLING = 0.2
+"""A round trip is told again when it differs by more than this part."""
 
 Expected = TypeVar("Expected", Challenge, Welcome)
 
@@ -56,6 +62,8 @@ class Connection:
         self._rest = rest  # what came in the same frame as the welcome
         self.welcome = welcome
         self.timeout_s = welcome.timeout_s
+        self._round_trips_ms: deque[float] = deque(maxlen=ROUND_TRIPS_KEPT)
+        self._told_ms: float | None = None
 
     async def frames(self) -> AsyncIterator[list[FromPanel]]:
         """Frames until the connection ends, however it ends: read `ending` then.
@@ -91,16 +99,30 @@ class Connection:
 
         Without it a connection whose other end lost its power looks alive for many minutes.
         """
+        pause = min(FIRST_PING_S, self.timeout_s / 2)
         while True:
-            patience = self.timeout_s / 2
-            await asyncio.sleep(patience)
+            await asyncio.sleep(pause)
+            pause = patience = self.timeout_s / 2
             try:
                 pong = await self._socket.ping()
-                await asyncio.wait_for(pong, patience)
+                self._round_trips_ms.append(1000 * await asyncio.wait_for(pong, patience))
             except TimeoutError:
                 raise ConnectionFailed(f"the panel has not answered for {patience:g} s") from None
             except websockets.ConnectionClosed as error:
                 raise ConnectionFailed(self.ending) from error
+
+    def round_trip_news(self) -> float | None:
+        """The round trip in milliseconds, unless it is about what this was told before.
+
+        The shortest of the last few: what is longer waited for something on its way.
+        """
+        if not self._round_trips_ms:
+            return None
+        now_ms, told_ms = min(self._round_trips_ms), self._told_ms
+        if told_ms is not None and abs(now_ms - told_ms) <= WORTH_TELLING * told_ms:
+            return None
+        self._told_ms = round(now_ms, 2)
+        return self._told_ms
 
     async def close(self) -> None:
         await self._socket.close()

@@ -102,6 +102,13 @@ class FactsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheChanged:
+    """These blobs are in the cache now, the one used last first."""
+
+    blobs: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """The time that `AgentState.wake_at` named has come."""
 
@@ -125,6 +132,7 @@ Event: TypeAlias = (
     | BlobWanted
     | BlobFailed
     | FactsChanged
+    | CacheChanged
     | Ticked
     | StopAsked
 )

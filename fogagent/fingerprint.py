@@ -56,7 +56,9 @@ def fingerprint(
     )
 
 
-def heartbeat_sample(*, at: float, running: int, state_dir: Path) -> Heartbeat:
+def heartbeat_sample(
+    *, at: float, running: int, state_dir: Path, round_trip_ms: float | None = None
+) -> Heartbeat:
     """How busy the machine is now. CPU use is the mean since the last call; the first says 0."""
     memory = psutil.virtual_memory()
     return Heartbeat(
@@ -68,6 +70,7 @@ def heartbeat_sample(*, at: float, running: int, state_dir: Path) -> Heartbeat:
         load_1m=psutil.getloadavg()[0],
         running=running,
         uptime_s=max(0.0, at - psutil.boot_time()),
+        round_trip_ms=round_trip_ms,
     )
 
 

@@ -34,6 +34,8 @@ MAX_STDIN_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 1024 * 1024
 """Standard output and standard error are each cut at this size; the cut is reported."""
 LOG_PIECE_BYTES = 64 * 1024
+MAX_CACHED = 50
+"""So many of the blobs on its disk a node tells of: those used last."""
 
 Short = Annotated[str, Meta(max_length=200)]
 Sentence = Annotated[str, Meta(max_length=2000)]
@@ -172,6 +174,8 @@ class Facts(Message, frozen=True):
     node_type: Short = "compute_node"
     flags: Annotated[list[Short], Meta(max_length=16)] = []  # compute, relay, mix, exit, entry
     labels: dict[Short, Short] = {}
+    cached: Annotated[list[Sha256], Meta(max_length=MAX_CACHED)] = []
+    """Blobs that need not be fetched again, the one used last first."""
 
 
 class Holding(Message, frozen=True):
@@ -184,6 +188,8 @@ class Holding(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
+    """``round_trip_ms`` to the panel and back, where it differs from what was told before."""
+
     at: float
     cpu_percent: Annotated[float, Meta(ge=0, le=100)]  # of all cores the machine has
     memory_used_mb: Count
@@ -192,6 +198,7 @@ class Heartbeat(Message, frozen=True):
     load_1m: Seconds = 0.0
     running: Count = 0
     uptime_s: Seconds = 0.0
+    round_trip_ms: Annotated[float, Meta(ge=0)] | None = None
 
 
 class Acknowledge(Message, frozen=True):

@@ -10,6 +10,8 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from fogagent import fingerprint
 from fogagent.address import PanelAddress
 from fogagent.blobs import BadBlob, BlobCache
@@ -20,6 +22,7 @@ from fogagent.events import (
     BlobFailed,
     BlobReady,
     BlobWanted,
+    CacheChanged,
     Connected,
     Disconnected,
     Ended,
@@ -54,7 +57,7 @@ from fogagent.instructions import (
     Send,
     StartJob,
 )
-from fogagent.messages import Blob, Chunk, DriverFact, Facts, Outcome, Piece, Run
+from fogagent.messages import MAX_CACHED, Blob, Chunk, DriverFact, Facts, Outcome, Piece, Run
 from fogagent.outgoing import Outgoing
 from fogagent.spool import Spool
 from fogagent.state import AgentState
@@ -113,10 +116,13 @@ class Agent:
         self._describe = describe
         self._spool = Spool(home.spool)
         self._outgoing = Outgoing(self._spool)
-        self._state = AgentState(
-            facts=facts, first_seq=self._spool.first_seq, kept=self._spool.kept(), rng=rng
-        )
         self._blobs = BlobCache(home.blobs)
+        self._state = AgentState(
+            facts=msgspec.structs.replace(facts, cached=self._blobs.held(MAX_CACHED)),
+            first_seq=self._spool.first_seq,
+            kept=self._spool.kept(),
+            rng=rng,
+        )
         self._blob_turn = asyncio.Lock()  # chunks of a blob are written in their order
         self._tasks: set[asyncio.Task[None]] = set()
         # Attempts the workers do not know yet, each with the sentence of a cancel that came meanwhile.
@@ -258,7 +264,10 @@ class Agent:
         """
         try:
             sample = fingerprint.heartbeat_sample(
-                at=time.time(), running=instruction.running, state_dir=self._home.path
+                at=time.time(),
+                running=instruction.running,
+                state_dir=self._home.path,
+                round_trip_ms=self._connection.round_trip_news() if self._connection else None,
             )
         except OSError as error:
             if self._measurable:
@@ -366,6 +375,7 @@ class Agent:
             else:
                 if whole:
                     self._feed(BlobReady(chunk.sha256))
+                    self._feed(CacheChanged(await asyncio.to_thread(self._blobs.held, MAX_CACHED)))
 
     # --- The machine -------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Any
 
+import msgspec
+
 from fogagent.attempts import Kept, Memory, Work, complaint
 from fogagent.backoff import CAP_S, Backoff
 from fogagent.downloads import MAX_STALLS, Download, Downloads
@@ -25,6 +27,7 @@ from fogagent.events import (
     BlobFailed,
     BlobReady,
     BlobWanted,
+    CacheChanged,
     Connected,
     Disconnected,
     Ended,
@@ -81,6 +84,8 @@ from fogagent.rhythm import Rhythm
 
 REPORT_EVERY_S = 0.15
 """How long output is gathered, and how long a job must run to be worth a `Started`."""
+CACHE_TOLD_AFTER_S = 2.0
+"""Downloads that end within this time are told of together."""
 REFUSED_RETRY_S = 30.0
 """Between knocks on the door of a panel that wants us to wait."""
 MAX_HOLDING = 10_000
@@ -95,6 +100,7 @@ class AgentState:
     """One agent. `handle` takes what happened and says what to do; `wake_at` when to tick next."""
 
     def __init__(self, *, facts: Facts, first_seq: int, kept: Iterable[Kept], rng: Random) -> None:
+        """``facts`` name what is in the cache already."""
         self.connected = False
         self._facts = facts
         self._seq = first_seq
@@ -112,6 +118,7 @@ class AgentState:
         self._waits_for_approval = False
         self._rhythm = Rhythm(rng)
         self._report_at: float | None = None
+        self._facts_at: float | None = None  # when they are told again
 
     def handle(self, event: Event, now: Moment) -> list[Instruction]:
         """What to do about ``event``, in this order."""
@@ -121,7 +128,8 @@ class AgentState:
         """The ``tick`` at which a `Ticked` is due; None while there is nothing to wait for."""
         stalls = self._downloads.wake_at() if self.connected and self._downloads else None
         beat = self._rhythm.next_at if self.connected else None
-        return min((at for at in (beat, self._report_at, stalls) if at is not None), default=None)
+        facts = self._facts_at if self.connected else None
+        return min((at for at in (beat, self._report_at, facts, stalls) if at is not None), default=None)
 
     # --- The connection ----------------------------------------------------------------------------
 
@@ -136,6 +144,7 @@ class AgentState:
         self._waits_for_approval = False
         yield Say(f"connected as {welcome.name} (node {welcome.node})")
         yield from self._keep_beat(welcome.heartbeat_s, welcome.timeout_s)
+        self._facts_at = None
         yield Send(self._facts)
         yield Send(Holding(attempts=self._held()))
         yield Replay()
@@ -319,6 +328,9 @@ class AgentState:
             return
         if self._rhythm.is_due(now.tick):
             yield Beat(len(self._work))
+        if self._facts_at is not None and now.tick >= self._facts_at:
+            self._facts_at = None
+            yield Send(self._facts)
         for download in self._downloads.stalled(now.tick):
             yield from self._unstall(download, now)
 
@@ -389,9 +401,15 @@ class AgentState:
         return seq
 
     def _on_facts(self, event: FactsChanged, now: Moment) -> Iterator[Instruction]:
-        self._facts = event.facts
+        self._facts = msgspec.structs.replace(event.facts, cached=self._facts.cached)
         if self.connected:
-            yield Send(event.facts)
+            yield Send(self._facts)
+
+    def _on_cache(self, event: CacheChanged, now: Moment) -> Iterator[Instruction]:
+        self._facts = msgspec.structs.replace(self._facts, cached=event.blobs)
+        if self._facts_at is None:
+            self._facts_at = now.tick + CACHE_TOLD_AFTER_S
+        yield from ()
 
 
 _EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] = {
@@ -408,6 +426,7 @@ _EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] 
     BlobWanted: AgentState._on_blob_wanted,
     BlobFailed: AgentState._on_blob_failed,
     FactsChanged: AgentState._on_facts,
+    CacheChanged: AgentState._on_cache,
     Ticked: AgentState._on_tick,
     StopAsked: AgentState._stop,
 }

@@ -93,6 +93,8 @@ class NodeDetail(NodeOut):
     created_at: datetime
     heartbeat_s: float
     timeout_s: float
+    round_trip_ms: float | None
+    cached_inputs: list[str]
 
 
 class Nodes(Schema):
@@ -351,4 +353,6 @@ def node_detail(node: Node) -> NodeDetail:
         created_at=node.created_at,
         heartbeat_s=node.heartbeat_s,
         timeout_s=node.timeout_s,
+        round_trip_ms=node.round_trip_ms,
+        cached_inputs=node.cached_inputs,
     )

@@ -84,6 +84,7 @@ def described(facts: Facts) -> dict[str, object]:
             for d in facts.drivers
         ],
         "gpus": [{"name": gpu.name, "memory_mb": gpu.memory_mb} for gpu in facts.gpus],
+        "cached_inputs": list(facts.cached),
     }
 
 
@@ -107,6 +108,7 @@ def store_heartbeats(received: Sequence[tuple[int, Heartbeat]], now: datetime) -
     beats = {node_id: beat for node_id, beat in received if beat.at <= ahead}
     if beats:
         _write_vitals(beats, now)
+        _note_round_trips(beats)
         insert_each(Sample, SAMPLE, [_sample(node_id, beat, now) for node_id, beat in sorted(beats.items())])
         live.changed("nodes", "fleet", *(f"node:{node_id}" for node_id in beats))
     return replies
@@ -132,6 +134,14 @@ def _write_vitals(beats: dict[int, Heartbeat], now: datetime) -> None:
         if node_id in timeouts
     ]
     update_each(Node, VITALS, rows)
+
+
+def _note_round_trips(beats: dict[int, Heartbeat]) -> None:
+    """Few say one: agents tell it when it has changed."""
+    told = [
+        (each.round_trip_ms, node_id) for node_id, each in beats.items() if each.round_trip_ms is not None
+    ]
+    update_each(Node, ("round_trip_ms",), told)
 
 
 def _wake_the_lost(node_ids: Iterable[int]) -> None:

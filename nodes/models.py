@@ -140,6 +140,10 @@ class Node(models.Model):
     memory_total_mb = models.PositiveIntegerField(default=0)
     disk_free_mb = models.PositiveBigIntegerField(default=0)
     load_1m = models.FloatField(default=0)
+    round_trip_ms = models.FloatField(null=True, blank=True, help_text="From the node to the panel and back")
+    cached_inputs = models.JSONField(
+        default=list, blank=True, help_text="SHA-256 of blobs that it need not fetch again"
+    )
 
     changed_at = models.DateTimeField(default=timezone.now, db_index=True)
 

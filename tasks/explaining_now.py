@@ -16,7 +16,7 @@ from fogagent.messages import Outcome
 from tasks.explaining import counted, decisions_of, latest, others_of, table_of
 from tasks.models import Task
 from tasks.placement import placer
-from tasks.routing_view import as_routing_task
+from tasks.routing_view import NO_INPUTS, as_routing_task, fetched_inputs
 from tasks.states import PLACED
 
 ROWS = 50
@@ -43,7 +43,11 @@ def explain_now(task: Task, *, name: str = "", start: int = 0, size: int = ROWS)
     Raises TimeoutError when the placer has no time to answer.
     """
     now = timezone.now()
-    asked = replace(as_routing_task(task, now.timestamp()), avoid=_failed_on(task))
+    asked = replace(
+        as_routing_task(task, now.timestamp()),
+        avoid=_failed_on(task),
+        inputs=fetched_inputs([task]).get(task.id, NO_INPUTS),
+    )
 
     def answer(fleet: Fleet, rng: random.Random) -> tuple[values.Decision, standing.Excerpt]:
         decision = planning.decide(fleet, asked, now.timestamp(), rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,9 +11,12 @@ from typing import Any, NamedTuple, Protocol
 
 from coordinator import values
 from coordinator.values import Resources, RoutingStrategy
+from fogagent.messages import INLINE_BLOB_BYTES
 from fogpanel.rows import as_time
-from tasks.models import Attempt, Task
+from tasks.models import Attempt, Blob, Task
 from tasks.submission import TaskSpec
+
+NO_INPUTS: frozenset[str] = frozenset()
 
 
 class Reserves(Protocol):
@@ -76,15 +80,52 @@ def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:
     tried = [task.id for task in tasks if task.attempts_made]
     for task_id, node_id in Attempt.objects.filter(task_id__in=tried).values_list("task_id", "node_id"):
         failed_on[task_id].add(node_id)
-    return [_view(task, task.id, task.created_at.timestamp(), failed_on[task.id]) for task in tasks]
+    inputs = fetched_inputs(tasks)
+    return [
+        _view(task, task.id, task.created_at.timestamp(), failed_on[task.id], inputs.get(task.id, NO_INPUTS))
+        for task in tasks
+    ]
 
 
 def as_routing_task(spec: TaskSpec | Task, now: float) -> values.Task:
-    """A task that is not stored (yet), for a preview."""
-    return _view(spec, 0, now, set())
+    """A task that is not stored (yet), for a preview. A stored one comes without its inputs, which cost a
+    query: see `fetched_inputs`."""
+    return _view(spec, 0, now, set(), _content(spec) if isinstance(spec, TaskSpec) else NO_INPUTS)
 
 
-def _view(spec: Task | Waiting | TaskSpec, task_id: int, submitted_at: float, avoid: set[int]) -> values.Task:
+def fetched_inputs(tasks: Iterable[Task | Waiting]) -> dict[int, frozenset[str]]:
+    """By task what its node has to fetch unless it has it already; what is small travels in the order.
+
+    Only of tasks whose strategy looks at it.
+    """
+    named = {
+        task.id: {sha256 for sha256 in (task.payload_id, task.stdin_id) if sha256}
+        for task in tasks
+        if task.strategy == RoutingStrategy.AFFINITY_BASED
+    }
+    hashes = set().union(*named.values())
+    if not hashes:
+        return {}
+    large = set(
+        Blob.objects.filter(sha256__in=hashes, size__gt=INLINE_BLOB_BYTES).values_list("sha256", flat=True)
+    )
+    return {task_id: frozenset(inputs & large) for task_id, inputs in named.items()}
+
+
+def _content(spec: TaskSpec) -> frozenset[str]:
+    contents = (content for content in (spec.payload, spec.stdin) if content is not None)
+    return frozenset(
+        hashlib.sha256(content).hexdigest() for content in contents if len(content) > INLINE_BLOB_BYTES
+    )
+
+
+def _view(
+    spec: Task | Waiting | TaskSpec,
+    task_id: int,
+    submitted_at: float,
+    avoid: set[int],
+    inputs: frozenset[str],
+) -> values.Task:
     return values.Task(
         task_id=task_id,
         needs=needs_of(spec),
@@ -93,15 +134,9 @@ def _view(spec: Task | Waiting | TaskSpec, task_id: int, submitted_at: float, av
         region=spec.region,
         region_required=spec.region_required,
         labels=spec.labels,
-        inputs=_inputs(spec),
+        inputs=inputs,
         onion_required=spec.onion_required,
         priority=spec.priority,
         submitted_at=submitted_at,
         avoid=frozenset(avoid),
     )
-
-
-def _inputs(spec: Task | Waiting | TaskSpec) -> frozenset[str]:
-    if isinstance(spec, TaskSpec):
-        return frozenset()
-    return frozenset(sha256 for sha256 in (spec.payload_id, spec.stdin_id) if sha256)

@@ -1,5 +1,9 @@
 """The nearest node: region first, then the great circle; among equally near ones the least loaded.
 
+A task's place is its coordinates, else its region. A task that names neither is where it was handed in, at
+the panel: then the measured round trip between node and panel stands in for the distance, in steps of
+5 ms. A node whose distance or round trip is not known counts as far away.
+
 The weight of load is small enough that it decides only between neighbours.
 """
 
@@ -11,7 +15,8 @@ from coordinator.weights import Weights
 
 
 def _wishes(task: Task) -> Wishes:
-    return Wishes(region=task.region, point=point_of(task))
+    point = point_of(task)
+    return Wishes(region=task.region, point=point, near_panel=point is None and not task.region)
 
 
 def strategy(weights: Weights) -> Strategy:

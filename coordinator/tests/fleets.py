@@ -76,6 +76,7 @@ def nodes(draw: st.DrawFn) -> FogNode:
         labels={"zone": draw(st.sampled_from(ZONES))} if draw(st.booleans()) else {},
         cached_inputs=draw(st.frozensets(st.sampled_from(["x", "y"]))),
         onion_capable=draw(st.sampled_from([True, True, False])),
+        round_trip_ms=draw(st.sampled_from([None, 0.4, 2.0, 31.0])),
         reputation=draw(st.sampled_from([0.0, 0.5, 1.0])),
         measured_load=draw(st.sampled_from([0.0, 0.2, 0.9])),
         availability=draw(st.sampled_from([Availability.SCHEDULABLE] * 12 + list(Availability))),

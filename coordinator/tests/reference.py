@@ -147,6 +147,8 @@ def match(node: FogNode, task: Task) -> float:
 def nearness(node: FogNode, task: Task) -> float:
     there = _point(node.latitude, node.longitude, node.region)
     here = _point(task.latitude, task.longitude, task.region)
+    if here is None and not task.region:
+        return 0.0 if node.round_trip_ms is None else 20 / (20 + 5 * math.ceil(node.round_trip_ms / 5))
     if there is None or here is None:
         return 0.0
     return 1000 / (1000 + _angle(there, here) * EARTH_RADIUS_KM)

@@ -92,6 +92,17 @@ def test_proximity_puts_the_region_first_then_the_great_circle() -> None:
     assert choices(fleet, fleet_for, by_region, from_vienna, from_region) == ["dublin", "vienna", "nearby"]
 
 
+def test_proximity_goes_by_the_round_trip_where_a_task_names_no_place() -> None:
+    fleet = a_fleet(
+        a_node("unknown", region="eu-west"),
+        a_node("far", round_trip_ms=80.0),
+        a_node("near", round_trip_ms=9.0, measured_load=0.2),
+        a_node("near too", round_trip_ms=6.0, measured_load=0.4),
+    )
+    here, there = a_task(1), a_task(2, region="eu-west")
+    assert choices(fleet, RoutingStrategy.PROXIMITY_BASED, here, there) == ["near", "unknown"]
+
+
 def test_proximity_spreads_over_nodes_at_the_same_place() -> None:
     fleet = a_fleet(a_node(1, region="eu-west"), a_node(2, region="eu-west"))
     tasks = [a_task(each, region="eu-west") for each in range(4)]

@@ -33,6 +33,18 @@ def test_what_is_put_together_is_found_and_read(tmp_path: Path, size: int) -> No
     assert cache.read(sha256) == content
 
 
+def test_what_is_held_is_named_the_one_used_last_first(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path)
+    names = [put(cache, content) for content in (b"a", b"b", b"c")]
+    for moment, name in enumerate(names):
+        os.utime(tmp_path / name, (moment, moment))
+    half = chunks_of(os.urandom(BLOB_CHUNK_BYTES + 1))[0]
+    cache.add(half, BLOB_CHUNK_BYTES + 1)
+    cache.read(names[0])
+    assert cache.held(9) == [names[0], names[2], names[1]]
+    assert cache.held(1) == [names[0]]
+
+
 def test_the_folder_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "blobs"
     folder.mkdir(mode=0o755)

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -253,7 +254,16 @@ async def test_a_large_payload_is_fetched_and_a_lost_connection_continues_it(tmp
         for chunk in chunks[1:]:
             await panel.say(chunk)
         await panel.hears(Finished)
+        await panel.until(lambda: panel.heard(Facts)[-1].cached == [sha256])
     assert [job.payload for job in workers.started] == [content]
+
+
+async def test_what_is_in_the_cache_is_told_on_connecting(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path / "blobs")
+    sha256 = hashlib.sha256(b"known").hexdigest()
+    cache.add(Chunk(sha256=sha256, index=0, count=1, data=b"known"), 5)
+    async with FakePanel() as panel, running(panel, tmp_path, FakeWorkers()):
+        assert (await panel.hears(Facts)).cached == [sha256]
 
 
 async def test_a_payload_with_a_wrong_hash_is_not_run(tmp_path: Path) -> None:
@@ -297,6 +307,19 @@ async def test_a_broken_spool_ends_the_agent(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.DatabaseError, match="damaged"):
             await asyncio.wait_for(life, 10)
     assert panel.heard(Finished) == []
+
+
+async def test_beats_tell_the_round_trip_once_it_is_measured_and_when_it_changes(tmp_path: Path) -> None:
+    async with FakePanel(heartbeat_s=0.1, timeout_s=0.4) as panel, running(panel, tmp_path, FakeWorkers()):
+        await panel.until(lambda: any(beat.round_trip_ms is not None for beat in panel.heard(Heartbeat)))
+        await panel.hears(Heartbeat, len(panel.heard(Heartbeat)) + 3)
+    first, *told = [beat.round_trip_ms for beat in panel.heard(Heartbeat)]
+    assert first is None
+    known = [ms for ms in told if ms is not None]
+    assert all(0 < ms < 10_000 for ms in known)
+    assert len(known) < len(told)
+    for before, after in pairwise(known):
+        assert abs(after - before) > 0.15 * before
 
 
 async def test_beats_on_the_interval_it_was_told(tmp_path: Path) -> None:

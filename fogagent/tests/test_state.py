@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from fogagent.events import (
     BlobFailed,
     BlobReady,
     BlobWanted,
+    CacheChanged,
     Connected,
     Disconnected,
     Ended,
@@ -523,6 +525,21 @@ def test_watching_never_slows_the_beat(agent: Driven) -> None:
     agent.hears(Configure(order=3, heartbeat_s=1, timeout_s=3))
     agent.hears(Watch(every_s=10, for_s=1000))
     assert beats(agent, 60) >= 59
+
+
+def test_the_cache_is_told_of_some_seconds_after_it_changed(agent: Driven) -> None:
+    assert sent(agent(CacheChanged([SHA]))) == []
+    agent(CacheChanged([SHA, "b" * 64]))
+    told = [one for _ in range(5) for one in sent(agent.after(1.0)) if isinstance(one, Facts)]
+    assert [facts.cached for facts in told] == [[SHA, "b" * 64]]
+
+
+def test_the_cache_is_told_of_with_other_facts_too(agent: Driven) -> None:
+    agent(CacheChanged([SHA]))
+    [facts] = sent(agent(FactsChanged(msgspec.structs.replace(FACTS, region="eu-west"))))
+    assert facts == msgspec.structs.replace(FACTS, region="eu-west", cached=[SHA])
+    agent(Disconnected("gone"))
+    assert sent(agent(Connected(WELCOME)))[0] == facts
 
 
 def test_does_not_beat_while_disconnected(agent: Driven) -> None:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from django.utils import timezone
 
 from conftest import MakeNode
-from fogagent.messages import Acknowledge, DriverFact, Facts, Goodbye, GpuFact, Heartbeat, Problem
+from fogagent.messages import (
+    Acknowledge,
+    DriverFact,
+    Facts,
+    Goodbye,
+    GpuFact,
+    Heartbeat,
+    Problem,
+    decode_from_agent,
+)
 from fogpanel import wakes
+from nodes.fleet_view import as_fog_node
 from nodes.handlers import acknowledge_orders, say_goodbye, store_facts, store_heartbeats
 from nodes.models import Node, Order, Sample
 
@@ -54,8 +65,6 @@ def test_facts_are_taken_over_and_what_is_reserved_stays_so(make_node: MakeNode)
 def test_impossible_facts_are_refused_by_name(
     make_node: MakeNode, field: str, value: object, sentence: str
 ) -> None:
-    import msgspec
-
     node = make_node()
     wrong = msgspec.structs.replace(FACTS, **{field: value})
     [(_, reply)] = store_facts([(node.id, wrong)], timezone.now())
@@ -72,6 +81,33 @@ def test_a_heartbeat_moves_the_deadline_and_is_kept(make_node: MakeNode) -> None
     assert (node.last_contact_at, node.deadline_at) == (now, now + timedelta(seconds=90))
     assert (node.cpu_percent, node.memory_used_mb) == (42.0, 900)
     assert Sample.objects.get().cpu_percent == 42.0
+
+
+def test_a_round_trip_is_kept_until_another_is_told(make_node: MakeNode) -> None:
+    node, now = make_node(), timezone.now()
+    told = msgspec.structs.replace(beat(now.timestamp()), round_trip_ms=31.5)
+    for one in (told, beat(now.timestamp())):
+        store_heartbeats([(node.id, one)], now)
+    node.refresh_from_db()
+    assert node.round_trip_ms == 31.5
+    assert as_fog_node(node).round_trip_ms == 31.5
+
+
+def test_what_a_node_has_cached_reaches_routing(make_node: MakeNode) -> None:
+    node, sha256 = make_node(), "a" * 64
+    store_facts([(node.id, msgspec.structs.replace(FACTS, cached=[sha256]))], timezone.now())
+    node.refresh_from_db()
+    assert as_fog_node(node).cached_inputs == {sha256}
+
+
+def test_agents_of_before_say_neither_and_are_understood() -> None:
+    """As agents sent it that knew no caches and no round trips."""
+    what = '"hostname":"h","platform":"p","version":"0.1.0","cpu_millis":1,"memory_mb":1,"disk_mb":1'
+    facts = f'{{"type":"facts",{what}}}'
+    beat = '{"type":"heartbeat","at":1.0,"cpu_percent":1.0,"memory_used_mb":1,"memory_total_mb":1}'
+    was_facts, was_beat = decode_from_agent(f"[{facts},{beat}]")
+    assert isinstance(was_facts, Facts) and was_facts.cached == []
+    assert isinstance(was_beat, Heartbeat) and was_beat.round_trip_ms is None
 
 
 def test_a_heartbeat_from_the_future_does_not_count(make_node: MakeNode) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,7 +14,7 @@ from pytest_django.fixtures import Settings
 
 from conftest import MakeNode
 from coordinator.values import Availability, RoutingStrategy
-from fogagent.messages import Run
+from fogagent.messages import INLINE_BLOB_BYTES, Run
 from fogpanel.parameters import changing, store
 from nodes.models import Node, Order
 from nodes.outbox import with_number
@@ -245,3 +246,22 @@ def test_what_came_back_to_the_queue_is_found_by_a_look(make_node: MakeNode, mak
     placer.wake()
     placer._refresh(timezone.now(), 0.0)
     assert len(placer._queue) == 1
+
+
+def test_affinity_prefers_the_node_that_has_the_input_already(
+    make_node: MakeNode, make_task: MakeTask, place: Place
+) -> None:
+    source = "x = 1\n" * INLINE_BLOB_BYTES
+    make_node(name="first")
+    holder = make_node(name="holder", cached_inputs=[hashlib.sha256(source.encode()).hexdigest()])
+    task = make_task(strategy="affinity_based", source=source)
+    previewed = placement.preview(validate({"source": source}))
+    assert previewed[RoutingStrategy.AFFINITY_BASED].chosen == holder.id
+    place()
+    task.refresh_from_db()
+    assert task.node_id == holder.id
+
+
+def test_inputs_that_travel_in_their_order_are_nobodys_advantage(make_task: MakeTask) -> None:
+    [routed] = as_routing_tasks([make_task(strategy="affinity_based")])
+    assert routed.inputs == frozenset()
