@@ -272,7 +272,7 @@ def test_a_task_moves_when_its_node_dies(visit: Visit, panel: Panel) -> None:
     expect(page.locator("#task-head")).to_contain_text("on doomed", timeout=LIVE_S)
     expect(page.get_by_test_id("task-logs")).to_contain_text("line 2", timeout=LIVE_S)
     agent.kill()
-    expect(page.get_by_role("list", name="Steps")).to_contain_text("Ran on doomed, lost", timeout=LIVE_S)
+    expect(page.get_by_role("list", name="Steps")).to_contain_text("In doubt on doomed", timeout=LIVE_S)
     expect(page.get_by_test_id("task-logs")).to_contain_text("attempt 2 on", timeout=LIVE_S)
     expect(page.get_by_test_id("task-status")).to_have_text("Succeeded", timeout=LIVE_S)
     expect(page.get_by_test_id("task-decision")).to_contain_text("doomed")

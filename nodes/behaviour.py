@@ -138,6 +138,7 @@ def _tell_cooling(node: Node, cooling: Cooling) -> None:
         f"{node.name} gets no new work for {duration(cooling.cool_s)}: attempts failed there by its own fault"
     )
     audit.record("node.cooling", sentence, subject=node, level="warning")
+    wake("placer")  # which else would only look at what has become free there
 
 
 def _seconds(at: datetime | None) -> float | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from fogagent.messages import Outcome
 from fogpanel.templatetags.fog import duration
+from tasks.closing import MOVED, SUPERSEDED
 from tasks.models import Attempt, Task
 from tasks.states import FINAL, TaskState
 
@@ -61,9 +62,8 @@ def _one_try(task: Task, attempt: Attempt) -> Iterator[Step]:
         if attempt.ended_at is None:
             yield Step(f"Assigned to {node}", "busy", attempt.created_at, _number(task, attempt))
         else:
-            yield Step(
-                f"Assigned to {node}, {_outcome(attempt)}", "bad", attempt.created_at, attempt.sentence
-            )
+            title = f"Assigned to {node}, {_outcome(attempt)}"
+            yield Step(title, _tone(attempt), attempt.created_at, attempt.sentence)
         return
     yield Step(
         f"Assigned to {node}", "ok", attempt.created_at, _between(attempt.created_at, attempt.started_at)
@@ -75,7 +75,8 @@ def _one_try(task: Task, attempt: Attempt) -> Iterator[Step]:
     if attempt.outcome == Outcome.SUCCEEDED:
         yield Step(f"Ran on {node}", "ok", attempt.started_at, took)
     else:
-        yield Step(f"Ran on {node}, {_outcome(attempt)}", "bad", attempt.started_at, attempt.sentence or took)
+        title = f"Ran on {node}, {_outcome(attempt)}"
+        yield Step(title, _tone(attempt), attempt.started_at, attempt.sentence or took)
 
 
 def _end(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
@@ -87,6 +88,11 @@ def _end(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
     else:
         note = "cancelling" if task.cancel_requested_at else f"time limit {duration(task.timeout_s)}"
         yield Step("Result", "coming", None, note)
+
+
+def _tone(attempt: Attempt) -> str:
+    """Nothing went wrong where somebody wanted the node free, or another attempt was sooner."""
+    return "mute" if attempt.outcome in (MOVED, SUPERSEDED) else "bad"
 
 
 def _number(task: Task, attempt: Attempt) -> str:
