@@ -215,6 +215,8 @@ AGENT_HANDLERS = {
     "fetch": "tasks.handlers.send_blobs",
     "goodbye": "nodes.handlers.say_goodbye",
 }
+# Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.
+PLACING_PAUSED = "services.control.placing_is_paused"
 # Called with the ids of nodes that went (silent, goodbye, drained, removed) and a sentence.
 NODE_GONE_HANDLERS = ["tasks.failover.release_nodes"]
 

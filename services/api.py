@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from django.db.models import Count, Sum
+from django.http import HttpResponse
 from django.utils import timezone
 from ninja import Router, Schema
 
 from fogpanel.access import Role, require
 from fogpanel.api_auth import SignedInRequest
+from fogpanel.idempotency import answer_once
+from fogpanel.problems import Problem, not_found
 from nodes.status import with_status
-from services import cards
+from services import cards, control
+from services.catalogue import BY_SLUG
 from services.fleet import COUNTED_TO, fleet_nodes, user_tasks
+from services.models import ServiceState
 from tasks.states import TaskState
 
 router = Router(tags=["services"])
@@ -84,6 +90,25 @@ def _service_out(card: cards.Card) -> ServiceOut:
         figures=[FigureOut(**figure) for figure in card.figures],
         probed_at=card.probed_at,
     )
+
+
+@router.post("/services/{slug}/{action}", response=ServiceOut)
+def control_service(request: SignedInRequest, slug: str, action: control.Action) -> HttpResponse:
+    """Disable, enable or restart a service. A disabled coordinator places no new task."""
+    require(request.user, Role.OPERATOR)
+    if slug not in BY_SLUG:
+        raise not_found(f"service {slug[:40]}")
+    service = BY_SLUG[slug]
+
+    def do() -> ServiceOut:
+        now = timezone.now()
+        control.act(service, action, request.user, now)
+        return _service_out(cards.card(service, ServiceState.objects.in_bulk(), now))
+
+    try:
+        return answer_once(request, do, status=HTTPStatus.OK)
+    except control.NotNow as refusal:
+        raise Problem(HTTPStatus.CONFLICT, "not-now", str(refusal)) from refusal
 
 
 @router.get("/topology", response=Topology)

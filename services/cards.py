@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.catalogue import SERVICES
+from services.catalogue import BY_SLUG, SERVICES
 from services.models import ServiceSample, ServiceState, State
 from services.record import Service
 
@@ -44,18 +45,37 @@ class Card:
 
 def cards(now: datetime) -> list[Card]:
     rows = ServiceState.objects.in_bulk()
-    return [card(service, rows.get(service.slug), now) for service in SERVICES]
+    return [card(service, rows, now) for service in SERVICES]
 
 
-def card(service: Service, row: ServiceState | None, now: datetime) -> Card:
+def card(service: Service, rows: Mapping[str, ServiceState], now: datetime) -> Card:
+    """``rows`` by slug: its own, and those of the services that it needs."""
+    row = rows.get(service.slug)
     samples = list(ServiceSample.objects.filter(slug=service.slug).order_by("-at")[:BEATS])[::-1]
     state, sentence = present_state(service, row, now)
+    needed = [present for slug in service.needs if (present := BY_SLUG.get(slug))]
+    sentence = (
+        blame(state, [(one.title, present_state(one, rows.get(one.slug), now)[0]) for one in needed])
+        or sentence
+    )
     figures = row.figures if row else []
     return Card(service, state, sentence, figures, row.probed_at if row else None, samples)
 
 
+def blame(state: str, needed: Iterable[tuple[str, str]]) -> str:
+    """Whose fault it is that a service is not well, by (title, state) of those it needs; empty: its own."""
+    if state in (State.OPERATIONAL, State.DISABLED):
+        return ""
+    for title, theirs in needed:
+        if theirs in (State.DOWN, State.DISABLED):
+            return f"{title}, which it needs, is {theirs}."
+    return ""
+
+
 def present_state(service: Service, row: ServiceState | None, now: datetime) -> tuple[str, str]:
     """What can be said now. A result that nobody renewed for some intervals is no longer true."""
+    if row is not None and not row.enabled:
+        return State.DISABLED, row.sentence
     if row is None or not row.state or row.probed_at is None:
         return "unknown", "Not measured yet; the first probe is on its way."
     stale_after = timedelta(seconds=STALE_INTERVALS * service.probe_every_s + STALE_SLACK_S)

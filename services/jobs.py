@@ -36,7 +36,7 @@ def probe_due(now: datetime) -> None:
     rows = ServiceState.objects.in_bulk()
     for service in SERVICES:
         row = rows.get(service.slug)
-        if due(service, row, now):
+        if (row is None or row.enabled) and due(service, row, now):
             found = measure(service, row.probed_at if row else None, now)
             if found is not None:
                 store(service, found, now)
@@ -50,6 +50,8 @@ def forget(now: datetime) -> None:
 def due(service: Service, row: ServiceState | None, now: datetime) -> bool:
     """A service that is well is probed at its pace; one that is not, sooner: people wait for it."""
     if row is None or row.probed_at is None:
+        return True
+    if row.probe_wanted_at is not None and row.probe_wanted_at > row.probed_at:
         return True
     patient = row.state == State.OPERATIONAL
     pace_s = service.probe_every_s if patient else min(IMPATIENT_S, service.probe_every_s)
@@ -68,15 +70,12 @@ def measure(service: Service, last_result_at: datetime | None, now: datetime) ->
 def store(service: Service, found: Probed, now: datetime) -> None:
     figures = [{"label": f.label, "value": f.value, "unit": f.unit} for f in found.figures]
     with transaction.atomic():
-        ServiceState.objects.update_or_create(
-            slug=service.slug,
-            defaults={
-                "state": found.state,
-                "sentence": found.sentence,
-                "figures": figures,
-                "probed_at": now,
-            },
+        ServiceState.objects.get_or_create(slug=service.slug)
+        stored = ServiceState.objects.filter(slug=service.slug, enabled=True).update(
+            state=found.state, sentence=found.sentence, figures=figures, probed_at=now
         )
+        if not stored:  # switched off while it was being probed
+            return
         value = found.figures[0].value if found.figures else None
         ServiceSample.objects.create(slug=service.slug, at=now, state=found.state, value=value)
         live.changed("services", "service", "nav")

@@ -39,7 +39,7 @@ def render_grid(key: str) -> str:
 def render_service(key: str) -> str:
     if key not in BY_SLUG:
         return ""
-    card = cards.card(BY_SLUG[key], ServiceState.objects.filter(slug=key).first(), timezone.now())
+    card = cards.card(BY_SLUG[key], ServiceState.objects.in_bulk(), timezone.now())
     return _fragment("_service", card=card)
 
 

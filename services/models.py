@@ -21,6 +21,9 @@ class ServiceState(models.Model):
     sentence = models.CharField(max_length=300, blank=True)
     figures = models.JSONField(default=list, help_text="[{label, value, unit}], the key figure first")
     probed_at = models.DateTimeField(null=True, blank=True)
+    probe_wanted_at = models.DateTimeField(
+        null=True, blank=True, help_text="Probed at once unless it was after this"
+    )
 
     def __str__(self) -> str:
         return self.slug

@@ -46,6 +46,10 @@ class Service:
     probe: Probe
     template: str  # of its page, which extends services/service.html
     page: Callable[[datetime], dict[str, Any]]  # what its page shows besides the card
+    when_disabled: str = ""  # a sentence: what does not happen then, and what goes on
+    restart: Callable[[], None] = lambda: None  # has its processes start over, once committed
+    when_restarted: str = "It is probed at once."
+    needs: tuple[str, ...] = ()  # slugs of the services without which it cannot do its job
 
     @property
     def probe_every_s(self) -> float:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from fogpanel.access import Role, allows, requires
-from services import cards, fleet, happenings, topology
+from services import cards, control, fleet, happenings, topology
 from services.catalogue import BY_SLUG, SERVICES
 from services.models import ServiceState, State
 
@@ -39,9 +41,35 @@ def service_page(request: HttpRequest, slug: str) -> HttpResponse:
         raise Http404(f"There is no service {slug}. The control panel shows those that exist.")
     service = BY_SLUG[slug]
     now = timezone.now()
-    card = cards.card(service, ServiceState.objects.filter(slug=slug).first(), now)
-    context = {"section": slug, "card": card, **service.page(now)}
+    card = cards.card(service, ServiceState.objects.in_bulk(), now)
+    context = {
+        "section": slug,
+        "card": card,
+        "may_operate": allows(request.user, Role.OPERATOR),
+        "needed_by": [other.title for other in SERVICES if slug in other.needs],
+        **service.page(now),
+    }
     return render(request, service.template, context)
+
+
+@require_POST
+@requires(Role.OPERATOR)
+def control_service(request: HttpRequest, slug: str) -> HttpResponse:
+    """Disable, enable or restart it."""
+    if slug not in BY_SLUG:
+        raise Http404(f"There is no service {slug}. The control panel shows those that exist.")
+    asked = request.POST.get("action", "")
+    if asked not in set(control.Action):
+        messages.error(request, f"action: must be one of {', '.join(control.Action)}, was “{asked[:40]}”.")
+        return redirect("service", slug=slug)
+    assert isinstance(request.user, User)
+    try:
+        told = control.act(BY_SLUG[slug], control.Action(asked), request.user, timezone.now())
+    except control.NotNow as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, f"{told}.")
+    return redirect("service", slug=slug)
 
 
 @never_cache
@@ -58,7 +86,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 
 def worst(states: list[str]) -> str:
-    for state in (State.DOWN, State.DEGRADED, "unknown"):
+    for state in (State.DOWN, State.DEGRADED, "unknown", State.DISABLED):
         if state in states:
             return str(state)
     return str(State.OPERATIONAL)

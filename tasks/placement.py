@@ -15,10 +15,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
+from itertools import islice
 from typing import TypeVar
 
 from channels.db import database_sync_to_async
+from django.conf import settings
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from coordinator import planning, values
 from coordinator.fleet import Fleet
@@ -106,6 +110,12 @@ SELECT id, free_cpu_millis, free_memory_mb, free_disk_mb, free_gpu_count FROM no
 """
 
 
+@cache
+def _placing_paused() -> Callable[[], bool]:
+    paused: Callable[[], bool] = import_string(settings.PLACING_PAUSED)
+    return paused
+
+
 def _takes_part(node: Node) -> bool:
     return node.archived_at is None and node.approved_at is not None
 
@@ -117,6 +127,8 @@ class Placer(Tireless):
         self._lock = threading.Lock()
         self._freed: set[int] = set()  # nodes that have other room than we know
         self._look = True  # whether anything may have changed
+        self._anew = False  # whether to forget all views
+        self._paused = False  # whether an operator holds all tasks back
         self._looked_at = float("-inf")
         self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._rng = random.Random()
@@ -130,6 +142,11 @@ class Placer(Tireless):
         """Anything may have changed: look at all."""
         self._look = True
         self._something.set()
+
+    def start_over(self, _: frozenset[Key] = frozenset()) -> None:
+        """Forget what was read and ranked."""
+        self._anew = True
+        self.wake()
 
     def wake_submitted(self, _: frozenset[Key]) -> None:
         """There are new tasks."""
@@ -164,6 +181,7 @@ class Placer(Tireless):
 
     def start(self) -> None:
         on_wake("placer", self.wake)
+        on_wake("placer-anew", self.start_over)
         on_wake("submitted", self.wake_submitted)
         on_wake("freed", self.wake_freed)
         super().start()
@@ -172,6 +190,9 @@ class Placer(Tireless):
         self._something.wait(timeout=LOOK_PAUSE_S if self._look else POLL_S)
         self._something.clear()
         self._answer_questions()
+        if self._anew:
+            self._anew = False
+            self.recover()
         now = timezone.now()
         self._refresh(now, time.monotonic())
         self._place(now)
@@ -183,17 +204,21 @@ class Placer(Tireless):
         look = self._look or tick - self._looked_at >= POLL_S
         if look and tick - self._looked_at >= LOOK_PAUSE_S:
             self._look, self._looked_at = False, tick
-            self._queue.refresh(now)
-            self._view.refresh(now)
+            self._look_at_all(now)
         else:
             self._queue.read_newest()
             self._view.read_room(freed)
+
+    def _look_at_all(self, now: datetime) -> None:
+        self._queue.refresh(now)
+        self._view.refresh(now)
+        self._paused = _placing_paused()()
 
     def recover(self) -> None:
         self._view = FleetView(self._rng.getrandbits(32))
         self._queue = QueueView()
         self._waits = Waits()
-        self._look = True
+        self._look, self._looked_at = True, float("-inf")  # at once: an empty view knows no node
 
     def _answer_questions(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -202,13 +227,15 @@ class Placer(Tireless):
 
     def place_waiting(self, now: datetime) -> int:
         """Look at everything and place whatever can be placed; returns how many tasks were."""
-        self._queue.refresh(now)
-        self._view.refresh(now)
+        self._look_at_all(now)
         return self._place(now)
 
     def _place(self, now: datetime) -> int:
         placed = 0
-        if len(self._queue):
+        if self._paused:
+            first = islice(self._queue.in_order(set()), REASONS_MOST)
+            self._waits.hold_back([int(task.task_id) for task in first], len(self._view.fleet), now)
+        elif len(self._queue):
             exhausted: set[ShapeKey] = set()
             while batch := self._plan_batch(exhausted, now):
                 won = self._commit(batch)

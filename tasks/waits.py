@@ -24,6 +24,7 @@ from tasks.states import TaskState
 REASONS_EVERY = timedelta(seconds=1)  # how often the reasons of one shape's waiting are written
 REPEATS_EVERY = timedelta(seconds=10)  # how often it is written that they stayed the same
 SHAPES_MOST = 10_000
+PAUSED = "placing is paused"
 
 
 @dataclass(slots=True)
@@ -74,6 +75,11 @@ class Waits:
         if not settled:
             wait.reasons, wait.written_at = reasons, now
         wait.count(now)
+
+    def hold_back(self, waiting: Sequence[int], nodes: int, now: datetime) -> None:
+        """Nothing is to be placed, so these wait for that reason and no other, whatever the nodes have."""
+        self._waits.clear()
+        _tell_tasks(waiting, {PAUSED: nodes}, now, only_untold=False)
 
     def _begin(self, key: ShapeKey, decision: values.Decision, now: datetime) -> None:
         before = self._waits.pop(key, None)

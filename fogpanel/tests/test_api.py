@@ -124,6 +124,7 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/tokens", None, "viewer"),
     ("get", "/events", None, "viewer"),
     ("get", "/services", None, "viewer"),
+    ("post", "/services/fog_coordinator/restart", None, "operator"),
     ("get", "/topology", None, "viewer"),
     ("get", "/parameters", None, "viewer"),
     ("put", "/parameters", {"values": {"sweep_s": 10}}, "admin"),
@@ -168,7 +169,12 @@ def test_the_table_names_every_address() -> None:
     own = {("post", "/tokens/{token_id}/revoke")}
     schema = api.get_openapi_schema()["paths"]
     there = {(method, path.removeprefix("/api/v1")) for path, methods in schema.items() for method in methods}
-    names = {"{node}": "{node_id}", "{task}": "{task_id}", "{key}": "{key_id}"}
+    names = {
+        "{node}": "{node_id}",
+        "{task}": "{task_id}",
+        "{key}": "{key_id}",
+        "/fog_coordinator/restart": "/{slug}/{action}",
+    }
     tabled = set()
     for method, path, _, _ in ENDPOINTS:
         for short, long in names.items():

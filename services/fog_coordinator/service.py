@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fogpanel.parameters.catalogue import PROBE_S
+from fogpanel.wakes import wake
 from services.fog_coordinator.page import page
 from services.fog_coordinator.probe import probe
 from services.record import Service
@@ -17,4 +18,7 @@ FOG_COORDINATOR = Service(
     probe=probe,
     template="services/fog_coordinator/page.html",
     page=page,
+    when_disabled="New tasks wait until it is enabled; what runs goes on, and work of lost nodes waits too.",
+    restart=lambda: wake("placer-anew"),
+    when_restarted="Every process reads fleet and queue anew and ranks all nodes; a probe begins at once.",
 )
