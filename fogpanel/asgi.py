@@ -9,13 +9,13 @@ import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
-from django.core.asgi import get_asgi_application
 from django.urls import path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fogpanel.settings")
-django.setup()
+django.setup(set_prefix=False)
 
 from fogpanel import wakes  # noqa: E402
+from fogpanel.kept_threads import KeptThreadsHandler  # noqa: E402
 from fogpanel.live_consumer import live_socket  # noqa: E402
 from fogpanel.open_files import allow_many_agents  # noqa: E402
 from nodes.consumers import agent_socket  # noqa: E402
@@ -31,7 +31,7 @@ LIVE = AllowedHostsOriginValidator(AuthMiddlewareStack(live_socket))
 
 application = ProtocolTypeRouter(
     {
-        "http": get_asgi_application(),
+        "http": KeptThreadsHandler(),
         "websocket": URLRouter(
             # Django's own `path` is typed for views; what Channels routes to are ASGI applications.
             [

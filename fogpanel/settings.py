@@ -146,6 +146,7 @@ DATABASES = {
 ON_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 if ON_SQLITE:
     DATABASES["default"]["ENGINE"] = "fogpanel.sqlite"
+    DATABASES["default"]["CONN_MAX_AGE"] = None  # a file does not go away
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
