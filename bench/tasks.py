@@ -1,13 +1,17 @@
 """How many tasks a second go all the way: handed in over HTTP, stored, placed, run, result stored.
 
 WebAssembly on two agents, every task with an argument of its own, its attempt, its decision and its
-checked output; the panel runs with its default settings. The peer is Celery with two worker processes,
-the same module and the same kind of broker, results in Redis: not durable, since a broker that is
-killed loses what it had.
+checked output; the panel runs with its default settings. ``batch`` hands all of them in by one request,
+``one by one`` each by its own from several clients at once, ``single`` waits for each result.
+
+The peers run the same module on two worker processes of their own: Celery with the same kind of broker,
+singly and as a group, and Dask. Neither is durable: a broker or a scheduler that is killed loses what
+it had.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import statistics
@@ -22,69 +26,103 @@ from pathlib import Path
 from typing import Any
 
 from bench.local_broker import broker_url
+from bench.peers import NoPeer, python_with
 from bench.report import Better, Report, Row
 from e2e.system.panel import Panel, until
 from e2e.system.samples import echo_module
 from fogpanel.supervisor.places import ROOT
 
+BATCH = 10_000
 TASKS = 1000
 CLIENTS = 8
-SINGLE = 50
+SINGLES = 50
 BATCH_BAR, SINGLE_BAR_MS = 2000.0, 15.0
 DEFAULT_TIMES = {"FOGPANEL_HEARTBEAT_S": "30", "FOGPANEL_TIMEOUT_S": "90", "FOGPANEL_SWEEP_S": "5"}
-SMALL = {"driver": "wasm", "cores": 0.02, "memory_mb": 16}
+SMALL = {"driver": "wasm", "cores": 0.01, "memory_mb": 16}
+DASK = ("distributed==2026.8.0", "wasmtime>=50,<51")
+
+Figures = dict[str, float]
 
 
 def measure() -> Report:
     with tempfile.TemporaryDirectory(prefix="fogpanel-bench-") as folder:
         with Panel(Path(folder), agents=2, **DEFAULT_TIMES) as panel:
             ours = _measure_panel(panel)
-        theirs = _measure_celery(Path(folder))
-    return Report(
-        bench="tasks",
-        rows=[
-            _row(
-                f"batch, {CLIENTS} clients at once",
-                ours["many"],
-                theirs["group"],
-                "Celery, a group",
-                BATCH_BAR,
-            ),
-            _row("one by one", ours["one"], theirs["one"], "Celery, one by one"),
-            Row(
-                what="single p50",
-                value=ours["single_ms"],
-                unit="ms",
-                bar=SINGLE_BAR_MS,
-                better=Better.LOWER,
-                peer="Celery, delay and get",
-                peer_value=theirs["single_ms"],
-            ),
-        ],
-    )
+        celery = _measure_celery(Path(folder))
+    rows = _rows(ours, celery, {"batch": "Celery, a group", "one": "Celery", "single_ms": "Celery"})
+    try:
+        dask = _measure_dask()
+    except NoPeer as reason:
+        return Report(bench="tasks", rows=[*rows, *_without_dask(ours, str(reason))])
+    return Report(bench="tasks", rows=rows + _rows(ours, dask, dict.fromkeys(ours, "Dask")))
 
 
-def _row(what: str, value: float, peer_value: float, peer: str, bar: float | None = None) -> Row:
-    return Row(what=what, value=value, unit="tasks/s", bar=bar, peer=peer, peer_value=peer_value)
+def _rows(ours: Figures, theirs: Figures, peers: dict[str, str]) -> list[Row]:
+    return [
+        Row(
+            what="batch",
+            value=ours["batch"],
+            unit="tasks/s",
+            bar=BATCH_BAR,
+            peer=peers["batch"],
+            peer_value=theirs["batch"],
+        ),
+        Row(
+            what="one by one",
+            value=ours["one"],
+            unit="tasks/s",
+            peer=peers["one"],
+            peer_value=theirs["one"],
+        ),
+        Row(
+            what="single p50",
+            value=ours["single_ms"],
+            unit="ms",
+            bar=SINGLE_BAR_MS,
+            better=Better.LOWER,
+            peer=peers["single_ms"],
+            peer_value=theirs["single_ms"],
+        ),
+    ]
+
+
+def _without_dask(ours: Figures, reason: str) -> list[Row]:
+    return [Row(what="batch", value=ours["batch"], unit="tasks/s", bar=BATCH_BAR, peer=f"no Dask: {reason}")]
 
 
 # --- Ours ------------------------------------------------------------------------------------------
 
 
-def _measure_panel(panel: Panel) -> dict[str, float]:
-    _through_panel(panel, "warm", 50, clients=1)
+def _measure_panel(panel: Panel) -> Figures:
+    _hand_in_batch(panel, "warm", 500)
     return {
-        "one": _through_panel(panel, "one", TASKS, clients=1),
-        "many": _through_panel(panel, "many", TASKS, clients=CLIENTS),
+        "batch": _hand_in_batch(panel, "batch", BATCH),
+        "one": _hand_in_singly(panel, "one", TASKS),
         "single_ms": _median_ms(lambda number: _single(panel, number)),
     }
 
 
-def _through_panel(panel: Panel, name: str, number: int, *, clients: int) -> float:
+def _hand_in_batch(panel: Panel, name: str, number: int) -> float:
+    """Tasks a second, from the request to the last stored result; then every output is checked."""
+    template = {**SMALL, "name": name, "module": echo_module(), "args": [name + " ${number}"]}
+    body = {"template": template, "parameters": [{"number": n} for n in range(number)]}
+    began = time.perf_counter()
+    with closing(panel.client()) as client:
+        answer = client.post("/tasks/batch", json=body, timeout=120)
+        answer.raise_for_status()
+        until("every task has succeeded", lambda: _succeeded(panel, name) == number, every_s=0.02)
+        took = time.perf_counter() - began
+        results = client.get(f"/tasks/batches/{answer.json()['id']}/results", timeout=120)
+    printed = {line["index"]: line["stdout"] for line in map(json.loads, results.text.splitlines())}
+    assert printed == {n: f"{name} {n}" for n in range(number)}
+    return number / took
+
+
+def _hand_in_singly(panel: Panel, name: str, number: int) -> float:
     """Tasks a second, from the first submission to the last stored result; then every output is checked."""
     began = time.perf_counter()
     ids: dict[int, str] = {}
-    shares = [range(start, number, clients) for start in range(clients)]
+    shares = [range(start, number, CLIENTS) for start in range(CLIENTS)]
     threads = [threading.Thread(target=_submit, args=(panel, name, share, ids)) for share in shares]
     for thread in threads:
         thread.start()
@@ -123,17 +161,30 @@ def _single(panel: Panel, number: int) -> None:
 
 def _median_ms(once: Callable[[int], Any]) -> float:
     times = []
-    for number in range(SINGLE):
+    for number in range(SINGLES):
         began = time.perf_counter()
         once(number)
         times.append(1000 * (time.perf_counter() - began))
     return statistics.median(times)
 
 
+# --- Dask ------------------------------------------------------------------------------------------
+
+
+def _measure_dask() -> Figures:
+    python = python_with("dask", DASK)
+    command = [str(python), str(ROOT / "bench" / "dask_peer.py"), echo_module(), str(TASKS), str(SINGLES)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise NoPeer((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {"batch": found["many"], "one": found["one"], "single_ms": found["single_ms"]}
+
+
 # --- Celery ----------------------------------------------------------------------------------------
 
 
-def _measure_celery(folder: Path) -> dict[str, float]:
+def _measure_celery(folder: Path) -> Figures:
     with broker_url() as url:
         os.environ["REDIS_URL"] = url
         try:
@@ -155,7 +206,7 @@ def _worker(log: Path) -> Iterator[None]:
             worker.wait()
 
 
-def _through_celery() -> dict[str, float]:
+def _through_celery() -> Figures:
     from celery import group
 
     from bench.celery_peer import run_module
@@ -173,4 +224,4 @@ def _through_celery() -> dict[str, float]:
     expect(group(run_module.s(module, f"many {n}") for n in range(TASKS))().get(timeout=60), "many")
     many = TASKS / (time.perf_counter() - began)
     single_ms = _median_ms(lambda number: run_module.delay(module, "single").get(timeout=60))
-    return {"one": one, "group": many, "single_ms": single_ms}
+    return {"one": one, "batch": many, "single_ms": single_ms}

@@ -37,6 +37,7 @@ TICK_S = 0.25  # at most one rendering of a topic in this time
 WATCHED_EVERY_S = 20.0
 RETRY_S = 5.0  # after a rendering that failed, unless a change asks for it sooner
 TOPICS_MAX = 20
+TOLD_MOST = 50  # topics in one change
 
 log = structlog.get_logger(__name__)
 
@@ -103,8 +104,10 @@ def viewer(user: AnyUser, key: str) -> bool:
 def changed(*topics: str) -> None:
     """These topics show something else now. Takes effect after the commit, in every process.
 
-    A name without a key means the topic with each of its keys.
+    A name without a key means the topic with each of its keys; many keys at once are told as that.
     """
+    if len(topics) > TOLD_MOST:
+        topics = tuple({name.partition(":")[0] for name in topics})
     wakes.wake("live", *topics)
 
 

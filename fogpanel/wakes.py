@@ -24,6 +24,7 @@ Listener: TypeAlias = Callable[[frozenset[Key]], None]
 
 GROUP = "wakes"
 GATHER_S = 0.005
+PAUSE_S = 0.02  # between two messages to the others, however much happens
 REJOIN_S = 10.0  # a restarted broker forgets its groups
 RETRY_S = 1.0
 AWAY = (OSError, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
@@ -117,6 +118,7 @@ class Hub(threading.Thread):
             if wakes:
                 message = {kind: list(keys) for kind, keys in wakes.items()}
                 await layer.group_send(GROUP, {"type": "wakes", "origin": self._origin, "wakes": message})
+                await asyncio.sleep(PAUSE_S)
 
     async def _receive_all(self, layer: BaseChannelLayer) -> None:
         channel = await layer.new_channel()

@@ -1,8 +1,9 @@
 """Orders for nodes: rows until the node acknowledged them, sent by whichever process holds the socket.
 
-`put` stores orders and wakes the sender. The sender reads what is pending for the nodes it was woken
-for, at each connect, and every RESEND_S for all nodes it holds; what it sent on this connection less
-than RESEND_S ago it leaves alone. Agents ignore an order they have seen.
+`put` stores orders. Once that is committed, those for sockets held here are sent, and the senders of other
+processes are woken. A sender reads what is pending for the nodes it was woken for, at each connect, and
+every RESEND_S for all nodes it holds; what it sent on this connection less than RESEND_S ago it leaves
+alone. Agents ignore an order they have seen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from fogagent.messages import Message, encode_message
-from fogpanel.rows import change, insert_each
+from fogpanel.rows import change, insert_numbered
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake, wake
 from nodes import sockets
@@ -47,8 +48,9 @@ def put(orders: Sequence[NewOrder], now: datetime) -> None:
         )
         for order in orders
     ]
-    insert_each(Order, ("node", "kind", "subject", "body", "created_at"), rows)
-    wake("orders", *{order.node_id for order in orders})
+    ids = insert_numbered(Order, ("node", "kind", "subject", "body", "created_at"), rows)
+    stored = [(order_id, row[0], row[3]) for order_id, row in zip(ids, rows, strict=True)]
+    transaction.on_commit(lambda: sender.send_stored(stored))
 
 
 _WITHDRAW = """
@@ -80,6 +82,7 @@ class Sender(Tireless):
         self._lock = threading.Lock()
         self._woken: set[int] = set()
         self._fresh: set[int] = set()  # connected since we last looked: everything pending is unsent
+        self._just_sent: list[tuple[int, int, float]] = []  # by `send_stored`: node, order, when
         self._sent: dict[int, dict[int, float]] = defaultdict(dict)  # node → order → when, monotonic
         self._something = threading.Event()
         self._looked_at_all = time.monotonic()
@@ -98,6 +101,25 @@ class Sender(Tireless):
             self._woken.add(node_id)
         self._something.set()
 
+    def send_stored(self, orders: Sequence[tuple[int, int, bytes]]) -> None:
+        """Send these (order, node, body), which have just been stored, where the node's socket is held here;
+        wake the other processes for the rest."""
+        by_node: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+        for order_id, node_id, body in orders:
+            by_node[node_id].append((order_id, body))
+        now = time.monotonic()
+        elsewhere = []
+        for node_id, numbered in by_node.items():
+            socket = sockets.get(node_id)
+            if socket is None:
+                elsewhere.append(node_id)
+                continue
+            with self._lock:
+                self._just_sent += [(node_id, order_id, now) for order_id, _ in numbered]
+            socket.post([with_number(order_id, body) for order_id, body in numbered])
+        if elsewhere:
+            wake("orders", *elsewhere)
+
     def start(self) -> None:
         on_wake("orders", self.wake)
         super().start()
@@ -114,6 +136,9 @@ class Sender(Tireless):
         with self._lock:
             woken, self._woken = self._woken, set()
             fresh, self._fresh = self._fresh, set()
+            just_sent, self._just_sent = self._just_sent, []
+        for node_id, order_id, when in just_sent:
+            self._sent[node_id][order_id] = when
         for node_id in fresh:
             self._sent.pop(node_id, None)
         if woken:

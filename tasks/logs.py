@@ -125,7 +125,12 @@ def watching(*topics: str) -> Iterator[asyncio.Event]:
 
 def _ring(topics: frozenset[Key]) -> None:
     with _lock:
-        waiters = [waiter for topic in topics for waiter in _waiters.get(str(topic), ())]
+        waiters = [
+            waiter
+            for topic, waiting in _waiters.items()
+            if topic in topics or topic.partition(":")[0] in topics
+            for waiter in waiting
+        ]
     for loop, event in waiters:
         with suppress(RuntimeError):  # the loop is closed: whoever waited in it is gone
             loop.call_soon_threadsafe(event.set)

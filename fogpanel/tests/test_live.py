@@ -301,3 +301,10 @@ def test_a_change_reaches_the_hub_after_its_commit() -> None:
         live.changed("page:1", "clock")
         assert heard == set()
     assert heard == {"page:1", "clock"}
+
+
+def test_many_changes_at_once_are_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(wakes, "wake", lambda kind, *names: told.extend(names))
+    live.changed("clock", *(f"page:{n}" for n in range(live.TOLD_MOST)))
+    assert sorted(told) == ["clock", "page"]

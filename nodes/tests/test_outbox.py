@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from conftest import MakeNode
 from fogagent.messages import Cancel, FromPanel
+from fogpanel.wakes import Key
 from nodes import outbox, sockets
 from nodes.models import Node, Order
 from nodes.outbox import RESEND_S, NewOrder, Sender
@@ -86,3 +87,21 @@ def test_orders_of_nodes_held_elsewhere_are_left_alone(make_node: MakeNode) -> N
     sender._send_pending()
     order.refresh_from_db()
     assert (order.sent_at, sender._sent) == (None, {})
+
+
+def test_what_was_just_stored_goes_to_the_sockets_held_here_and_is_not_sent_again(
+    socket: FakeSocket, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, elsewhere = Sender(), make_node().id
+    monkeypatch.setattr(outbox, "sender", sender)
+    woken: list[Key] = []
+    monkeypatch.setattr(outbox, "wake", lambda kind, *keys: woken.extend(keys))
+    here, there = put(socket.node_id, 7), put(elsewhere, 8)
+    sender.send_stored([(order.id, order.node_id, bytes(order.body)) for order in (here, there)])
+    assert (socket.orders, woken) == ([here.id], [elsewhere])
+    sender.wake([socket.node_id])
+    sender._send_pending()
+    assert socket.orders == [here.id]
+    sender.connected(socket.node_id)
+    sender._send_pending()
+    assert socket.orders == [here.id, here.id]

@@ -83,7 +83,7 @@ def test_standard_output_is_put_together_by_offset(attempt: Attempt) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("topic", ["task:7", "log:7"])
+@pytest.mark.parametrize("topic", ["task:7", "log:7", "task"])
 async def test_who_waits_is_woken_by_a_change(topic: str) -> None:
     with watching("task:7", "log:7") as changed:
         await asyncio.to_thread(wakes._deliver, "live", {topic})
