@@ -47,6 +47,7 @@ _READERS: Mapping[str, tuple[Any, Callable[[FogNode], Any]]] = {
     "said_goodbye": (np.bool_, lambda node: node.said_goodbye),
     "unstable": (np.bool_, lambda node: node.unstable_until is not None),
     "cooling": (np.bool_, lambda node: node.cooling_until is not None),
+    "kept": (np.bool_, lambda node: node.kept),
     "deadline": (np.float64, lambda node: node.last_contact + node.timeout_s),
     "last_assigned": (np.float64, lambda node: node.last_assigned),
 }
@@ -127,6 +128,7 @@ class Columns:
     said_goodbye: Mask
     unstable: Mask
     cooling: Mask
+    kept: Mask
     deadline: Vector  # the moment at which silence becomes offline
     last_assigned: Vector
     # Not read off a node:

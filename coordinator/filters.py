@@ -61,6 +61,10 @@ def _cool(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
     return ~table.columns.cooling[rows]
 
 
+def _not_kept(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
+    return ~table.columns.kept[rows]
+
+
 def _still(until: float | None, now: float) -> str:
     return f"another {max(0, round((until or now) - now))} s"
 
@@ -134,6 +138,9 @@ FACT_FILTERS: tuple[Filter, ...] = (
         lambda node, asked, now: (
             f"attempts failed there by its own fault: cools down for {_still(node.cooling_until, now)}"
         ),
+    ),
+    Filter(
+        "kept", _not_kept, lambda node, asked, now: "kept free for a larger task that has waited for long"
     ),
     Filter("driver", _has_driver, lambda node, asked, now: f"driver {asked.driver} is not enabled"),
     Filter("onion", _onion_capable, lambda node, asked, now: "not onion-capable"),

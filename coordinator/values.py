@@ -126,6 +126,7 @@ class FogNode:
     said_goodbye: bool = False
     unstable_until: float | None = None  # its connection broke too often: no new work before it was steady
     cooling_until: float | None = None  # attempts failed there by its own fault: no new work before then
+    kept: bool = False  # free for a large task that has waited long (`coordinator.keeping`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

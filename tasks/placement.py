@@ -27,6 +27,7 @@ from django.utils.module_loading import import_string
 from coordinator import planning, values
 from coordinator.fleet import Fleet
 from coordinator.fog_coordinator import FogCoordinator
+from coordinator.keeping import Keeper
 from coordinator.planning import BY_COUNTS, FULLY
 from coordinator.values import Resources, RoutingStrategy
 from fogpanel.rows import pieces, select
@@ -135,6 +136,7 @@ class Placer(Tireless):
         self._view = FleetView(self._rng.getrandbits(32))
         self._queue = QueueView()
         self._waits = Waits()
+        self._keeper = Keeper()
 
     # --- From other threads ------------------------------------------------------------------------
 
@@ -218,6 +220,7 @@ class Placer(Tireless):
         self._view = FleetView(self._rng.getrandbits(32))
         self._queue = QueueView()
         self._waits = Waits()
+        self._keeper = Keeper()
         self._look, self._looked_at = True, float("-inf")  # at once: an empty view knows no node
 
     def _answer_questions(self) -> None:
@@ -237,11 +240,13 @@ class Placer(Tireless):
             self._waits.hold_back([int(task.task_id) for task in first], len(self._view.fleet), now)
         elif len(self._queue):
             exhausted: set[ShapeKey] = set()
+            self._keeper.lift(self._view.fleet)
             while batch := self._plan_batch(exhausted, now):
                 won = self._commit(batch)
                 placed += won
                 if won < len(batch):
                     exhausted.clear()  # what those that lost had reserved in our view may do for others
+                    self._keeper.lift(self._view.fleet)
                 self._answer_questions()
         return placed
 
@@ -257,6 +262,7 @@ class Placer(Tireless):
             explained.add(key)
             if decision.chosen is None:
                 exhausted.add(key)
+                self._keeper.keep_for(self._view.fleet, task, now.timestamp(), settings.AGEING_S)
                 self._waits.note(key, decision, self._queue.waiting(key, REASONS_MOST), now)
                 continue
             batch.append((task, decision))

@@ -84,6 +84,7 @@ def nodes(draw: st.DrawFn) -> FogNode:
         said_goodbye=draw(st.sampled_from([False] * 9 + [True])),
         unstable_until=draw(st.sampled_from([None] * 9 + [NOW + 60])),
         cooling_until=draw(st.sampled_from([None] * 9 + [NOW + 10])),
+        kept=draw(st.sampled_from([False] * 9 + [True])),
         last_contact=NOW - draw(st.sampled_from([0.0, 0.0, 50.0, 60.0, 200.0])),
         last_assigned=draw(st.sampled_from([0.0, NOW - 500, NOW - 20])),
     )

@@ -76,6 +76,7 @@ class ReferencePlanner:
             ("disconnected", not node.connected),
             ("unstable", node.unstable_until is not None),
             ("cooling", node.cooling_until is not None),
+            ("kept", node.kept),
             ("driver", task.driver != "" and task.driver not in node.drivers),
             ("onion", wants_onion and not node.onion_capable),
             ("region", task.region_required and task.region not in ("", node.region)),

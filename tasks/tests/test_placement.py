@@ -115,6 +115,20 @@ def test_who_has_waited_long_goes_before_urgent_newcomers(
     assert states == {patient.id: "assigned", urgent.id: "queued"}
 
 
+def test_a_large_task_that_has_waited_long_gets_a_node_kept_free(
+    make_node: MakeNode, make_task: MakeTask, place: Place, settings: Settings
+) -> None:
+    make_node(free_cpu_millis=600)
+    large = make_task(cores=1)
+    patience = timedelta(seconds=settings.AGEING_S + 1)
+    Task.objects.filter(id=large.id).update(created_at=timezone.now() - patience)
+    small, urgent = make_task(cores=0.25), make_task(cores=0.25, priority=10)
+    assert place() == 1  # who comes before it in turn is not held up
+    small.refresh_from_db()
+    urgent.refresh_from_db()
+    assert (small.state, small.wait_reasons, urgent.state) == ("queued", {"kept": 1}, "assigned")
+
+
 def test_a_stale_view_never_oversubscribes(make_node: MakeNode, make_task: MakeTask) -> None:
     node = make_node(cpu_millis=1000)
     slow = Placer()
