@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 
 from coordinator.behaviour import Cooling, Flapping, FlapRule, may_hold_back
 from fogpanel import audit, live
-from fogpanel.rows import update_each
+from fogpanel.rows import select, update_each
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
 from nodes.models import Node
@@ -48,15 +48,19 @@ def note_connected(node_ids: Collection[int], now: datetime) -> None:
     _store_flappings([(node, _flapping(node).connected(now.timestamp())) for node in unstable], now)
 
 
+_COOLED_LATELY = "SELECT id FROM nodes_node WHERE id IN {ids} AND cool_s > 0"
+
+
 def note_work(failed: Collection[int], succeeded: Collection[int], now: datetime) -> None:
     """Attempts ended on these nodes: by the nodes' own fault, or well. Once a batch, however many."""
-    for node in _locked(id__in=set(failed)):
+    for node in _locked(id__in=set(failed)) if failed else ():
         before = Cooling(node.cool_s, _seconds(node.cooling_until))
         after = before.failed(now.timestamp(), settings.COOL_S)
         if after != before and _may_hold(now):
             _store_cooling(node, after, now)
             _tell_cooling(node, after)
-    for node in _locked(id__in=set(succeeded) - set(failed), cool_s__gt=0):
+    warm = [node_id for (node_id,) in select(_COOLED_LATELY, ids=set(succeeded) - set(failed))]
+    for node in _locked(id__in=warm) if warm else ():
         cooling = Cooling(node.cool_s, _seconds(node.cooling_until))
         _store_cooling(node, cooling.succeeded(settings.COOL_S), now)
 

@@ -70,6 +70,7 @@ class AgentConnection:
         self._loop = asyncio.get_running_loop()
         self._outgoing: list[bytes] = []
         self._flush: asyncio.Task[None] | None = None
+        self._flushed_at = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._nonce = secrets.token_bytes(32)
@@ -182,10 +183,12 @@ class AgentConnection:
             self._flush = self._begin(self._flush_soon())
 
     async def _flush_soon(self) -> None:
-        await asyncio.sleep(COALESCE_S)
+        # At once after a silence; else together with what comes meanwhile.
+        await asyncio.sleep(max(0.0, self._flushed_at + COALESCE_S - self._loop.time()))
         while self._outgoing:
             encoded, self._outgoing = self._outgoing, []
             await self._send_frames(encoded)
+        self._flushed_at = self._loop.time()
 
     async def _say(self, messages: Sequence[Message]) -> None:
         await self._send_frames([encode_message(message) for message in messages])
