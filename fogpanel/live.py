@@ -25,7 +25,7 @@ from typing import TypeAlias
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from fogpanel import wakes
+from fogpanel import metrics, wakes
 from fogpanel.access import AnyUser, Role, allows
 
 Allow: TypeAlias = Callable[[AnyUser, str], bool]
@@ -206,6 +206,8 @@ class Hub:
         for subscriber in leaving:
             self._drop(subscriber)
         self._admit_all(subscriber for subscriber in coming if subscriber not in leaving)
+        if coming or leaving:
+            metrics.SUBSCRIBERS.set(len({one for watch in self._watches.values() for one in watch.seen}))
         frames: dict[Subscriber, list[str]] = {}
         for watch in self._watches.values():
             self._tell_watched(watch, now)
@@ -281,6 +283,7 @@ class Hub:
             after = position or 0
             if after not in pieces:
                 try:
+                    metrics.RENDERS.labels(watch.topic.name).inc()
                     pieces[after] = watch.topic.render(watch.key, after)
                 except Exception:
                     # The page keeps what it has, with its "as of", until the next change or RETRY_S later.

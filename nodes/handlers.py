@@ -10,7 +10,7 @@ from django.db.models import F
 
 from coordinator.values import NodeType
 from fogagent.messages import Acknowledge, Facts, Goodbye, Heartbeat, Problem
-from fogpanel import audit, live
+from fogpanel import audit, live, metrics
 from fogpanel.rows import change, insert_each, update_each
 from fogpanel.wakes import wake
 from nodes.gone import give_work_away
@@ -108,6 +108,7 @@ def store_heartbeats(received: Sequence[tuple[int, Heartbeat]], now: datetime) -
     beats = {node_id: beat for node_id, beat in received if beat.at <= ahead}
     if beats:
         _write_vitals(beats, now)
+        metrics.HEARTBEATS.inc(len(beats))
         _note_round_trips(beats)
         insert_each(Sample, SAMPLE, [_sample(node_id, beat, now) for node_id, beat in sorted(beats.items())])
         live.changed("nodes", "fleet", *(f"node:{node_id}" for node_id in beats))

@@ -34,6 +34,7 @@ from fogagent.messages import (
     Problem,
     encode_message,
 )
+from fogpanel import metrics
 from fogpanel.rows import for_update, select
 from fogpanel.threads import RETRY_S, Tireless
 from nodes import sockets
@@ -129,7 +130,9 @@ def store(batch: Sequence[Arrival], clock: Callable[[], datetime] = timezone.now
         OperationalError, InterfaceError: the database is away; nothing was stored.
     """
     try:
-        replies = _store_together(batch, clock)
+        with metrics.INBOX_SECONDS.time():
+            replies = _store_together(batch, clock)
+        metrics.INBOX_MESSAGES.observe(sum(len(arrival.messages) for arrival in batch))
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:

@@ -1,7 +1,7 @@
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from services import views
+from services import metrics, views
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="control-panel"), name="home"),
@@ -9,5 +9,6 @@ urlpatterns = [
     path("services/fog_coordinator/", include("services.fog_coordinator.urls")),
     path("services/<slug:slug>/control", views.control_service, name="service-control"),
     path("services/<slug:slug>/", views.service_page, name="service"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("health", views.health, name="health"),
 ]

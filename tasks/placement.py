@@ -30,6 +30,7 @@ from coordinator.fog_coordinator import FogCoordinator
 from coordinator.keeping import Keeper
 from coordinator.planning import BY_COUNTS, FULLY
 from coordinator.values import Resources, RoutingStrategy
+from fogpanel import metrics
 from fogpanel.rows import pieces, select
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
@@ -256,11 +257,13 @@ class Placer(Tireless):
         """The next placements in order; shapes that nothing can take are added to ``exhausted``."""
         batch: list[tuple[values.Task, values.Decision]] = []
         explained: set[ShapeKey] = set()
+        waits = 0
         for task in self._queue.in_order(exhausted):
             key = shape_key(task)
             decision = self._decide(task, now, fully=key not in explained)
             explained.add(key)
             if decision.chosen is None:
+                waits += 1
                 exhausted.add(key)
                 self._keeper.keep_for(self._view.fleet, task, now.timestamp(), settings.AGEING_S)
                 self._waits.note(key, decision, self._queue.waiting(key, REASONS_MOST), now)
@@ -268,6 +271,8 @@ class Placer(Tireless):
             batch.append((task, decision))
             if len(batch) >= BATCH:
                 break
+        metrics.DECISIONS.labels("placed").inc(len(batch))
+        metrics.DECISIONS.labels("waits").inc(waits)
         return batch
 
     def _decide(self, task: values.Task, now: datetime, *, fully: bool) -> values.Decision:
@@ -278,6 +283,8 @@ class Placer(Tireless):
 
     def _commit(self, batch: list[tuple[values.Task, values.Decision]]) -> int:
         won = commit([decision for _, decision in batch])
+        metrics.PLACED.labels("committed").inc(len(won))
+        metrics.PLACED.labels("lost").inc(len(batch) - len(won))
         for task_id in won:
             self._queue.drop(task_id)
         lost = [pair for pair in batch if pair[0].task_id not in won]
