@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from fogagent.connection import Connection
 from fogagent.instructions import Report
@@ -11,6 +12,9 @@ from fogagent.messages import COALESCE_S, Finished, FromAgent, encode_message, s
 from fogagent.spool import Entry, Spool, Stored
 
 PAGE_BYTES = 256 * 1024
+PATIENCE_S = 0.05
+"""How long reports gather while those sent last are not acknowledged. A busy panel so gets fewer and
+larger frames, each of which costs it as much as the reports of many."""
 
 
 class Outgoing:
@@ -32,17 +36,24 @@ class Outgoing:
         self._sending = False
         self._connected = False
         self._something = asyncio.Event()
+        self._answered = asyncio.Event()  # the reports that went last were acknowledged, or none have gone
+        self._answered.set()
         self._quiet = asyncio.Event()
 
     def connected(self) -> None:
         """A new connection: what was meant for the old one is worth nothing."""
         self._messages.clear()
         self._reports.clear()
+        self._answered.set()
         self._connected = True
 
     def disconnected(self) -> None:
         self._connected = self._sending = False
         self._note_quiet()
+
+    def acknowledged(self) -> None:
+        """The panel has stored some of the reports."""
+        self._answered.set()
 
     def post(self, message: FromAgent) -> None:
         """Send soon, unless there is no connection."""
@@ -102,7 +113,12 @@ class Outgoing:
             self._sending = True
             # The first message after a silence goes at once; those that follow closely share a frame.
             await asyncio.sleep(max(0.0, sent_at + COALESCE_S - time.monotonic()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, sent_at + PATIENCE_S - time.monotonic())):
+                    await self._answered.wait()
             self._something.clear()
+            if self._reports:
+                self._answered.clear()
             batch = [*self._messages, *self._reports]
             self._messages, self._reports = [], []
             if self._replay_from is not None:

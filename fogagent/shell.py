@@ -284,6 +284,7 @@ class Agent:
 
     def _forget(self, instruction: Forget) -> None:
         self._spool.forget(instruction.seqs)
+        self._outgoing.acknowledged()
 
     def _replay(self, instruction: Replay) -> None:
         self._outgoing.replay()

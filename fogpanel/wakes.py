@@ -24,7 +24,7 @@ Listener: TypeAlias = Callable[[frozenset[Key]], None]
 
 GROUP = "wakes"
 GATHER_S = 0.005
-PAUSE_S = 0.02  # between two messages to the others, however much happens
+PAUSE_S = 0.05  # between two messages to the others, however much happens
 REJOIN_S = 10.0  # a restarted broker forgets its groups
 RETRY_S = 1.0
 AWAY = (OSError, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
