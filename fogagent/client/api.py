@@ -63,6 +63,40 @@ class Api:
     def cancel(self, task_id: int) -> Json:
         return self._post(f"/tasks/{task_id}/cancel", {})
 
+    def services(self) -> list[Json]:
+        return list(self._get("/services")["items"])
+
+    def topology(self) -> Json:
+        return self._get("/topology")
+
+    def submit_batch(self, batch: Json) -> Json:
+        return self._post("/tasks/batch", batch)
+
+    def batch(self, batch_id: int) -> Json:
+        return self._get(f"/tasks/batches/{batch_id}")
+
+    def results(self, batch_id: int) -> Iterator[Json]:
+        """Each task of the batch as it ends, until all have; a connection that breaks is made good."""
+        seen: set[int] = set()
+        pauses = iter(PAUSES_S)
+        while True:
+            try:
+                for result in self._stream(f"/tasks/batches/{batch_id}/results"):
+                    if result["index"] not in seen:
+                        seen.add(result["index"])
+                        pauses = iter(PAUSES_S)
+                        yield result
+                return
+            except httpx.ReadTimeout:
+                continue  # nothing ended for a while, or nobody is there: asking again tells which
+            except httpx.TransportError as error:
+                pause_s = next(pauses, None)
+                if pause_s is None:
+                    raise Unreachable(
+                        f"The panel at {self._address.base} cannot be reached: {error}."
+                    ) from error
+                self._pause(pause_s)
+
     def log(self, task_id: int, *, follow: bool) -> Iterator[list[Json]]:
         """What the task printed, page by page, until it is over, or only what there is so far.
 
@@ -91,6 +125,17 @@ class Api:
                 break
             query = filters | {"after": page["next"]}
         return items
+
+    def _stream(self, path: str) -> Iterator[Json]:
+        """Objects, a line each. Raises httpx.TransportError when the panel is away or goes."""
+        with self._http.stream("GET", path) as response:
+            if response.status_code in AWAY:
+                raise httpx.RemoteProtocolError(f"it answers {response.status_code}")
+            if not response.is_success:
+                response.read()
+                self._read(response)
+            for line in response.iter_lines():
+                yield msgspec.json.decode(line)
 
     def _get(self, path: str, query: Json | None = None) -> Json:
         return self._answer(lambda: self._http.get(path, params=query))

@@ -12,6 +12,7 @@ from functools import wraps
 from fogagent.address import BadAddress, PanelAddress
 from fogagent.client import settings, show
 from fogagent.client.api import Api
+from fogagent.client.batch import Results, batch_body
 from fogagent.client.errors import ClientError
 from fogagent.client.following import Follower, exit_code
 from fogagent.client.settings import SignedIn
@@ -112,4 +113,53 @@ def cancel(args: argparse.Namespace) -> int:
         task = api.cancel(args.task)
     ended = "" if task["finished_at"] else "; its node will stop it"
     show.notice(f"task {task['id']} is {task['state']}{ended}")
+    return 0
+
+
+@_explained
+def batch(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        batch_id = args.follow
+        if not batch_id:
+            batch_id = api.submit_batch(batch_body(args))["id"]
+            show.notice(f"batch {batch_id} handed in: ./fog batch --follow {batch_id}")
+        elif args.file or args.template or args.table:
+            raise ClientError("--follow ID takes no tasks: that batch is handed in already.")
+        if args.follow is None:
+            return 0
+        try:
+            return _collect(api, batch_id, args.output)
+        except KeyboardInterrupt:
+            output = f" --output {args.output}" if args.output else ""
+            show.notice(f"\nIt goes on without us: ./fog batch --follow {batch_id}{output}")
+            return INTERRUPTED
+
+
+def _collect(api: Api, batch_id: int, output: str | None) -> int:
+    """Follow a batch to its end; 0 only if every task succeeded."""
+    before = api.batch(batch_id)
+    with Results(output) as results, show.progress(before["name"], before["size"]) as advance:
+        for result in api.results(batch_id):
+            results.put(result)
+            advance(result["state"])
+    ended = api.batch(batch_id)
+    counts = ", ".join(f"{count} {state}" for state, count in ended["states"].items() if count)
+    succeeded = ended["states"].get("succeeded", 0) == ended["size"]
+    show.notice(f"batch {batch_id}: {counts}", style="green" if succeeded else "red")
+    return 0 if succeeded else 1
+
+
+@_explained
+def topology(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        fleet = api.topology()
+    show.json(fleet) if args.json else show.topology(fleet)
+    return 0
+
+
+@_explained
+def services(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        items = api.services()
+    show.json(items) if args.json else show.services(items)
     return 0

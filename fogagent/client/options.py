@@ -18,6 +18,9 @@ def add_parsers(commands: _Commands) -> None:
     _add_logs(commands)
     _add_nodes(commands)
     _add_cancel(commands)
+    _add_batch(commands)
+    _add_topology(commands)
+    _add_services(commands)
 
 
 def _command(commands: _Commands, name: str, help: str) -> argparse.ArgumentParser:
@@ -84,6 +87,40 @@ def _add_nodes(commands: _Commands) -> None:
 def _add_cancel(commands: _Commands) -> None:
     parser = _command(commands, "cancel", "ask for the end of a task")
     parser.add_argument("task", metavar="ID", type=int)
+
+
+def _add_batch(commands: _Commands) -> None:
+    parser = _command(commands, "batch", "hand in many tasks at once, and collect their results")
+    parser.usage = "fog batch [FILE | --template T.json --table T.csv] [--follow [ID]] [--output FILE]"
+    parser.epilog = (
+        "FILE is JSON (a list of tasks as the API takes them) or JSON lines (.jsonl). In the texts of a "
+        "template ${name} stands for the column of that name. Results are JSON lines. Example: "
+        "fog batch tasks.jsonl --follow --output results.jsonl"
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", nargs="?", help="the tasks: .json or .jsonl")
+    add("--template", metavar="T.json", help="one task, to be filled from each row of the table")
+    add("--table", metavar="T.csv", help="a heading with the names, and a row for each task")
+    add("--name", help="what the batch is called")
+    add(
+        "--follow",
+        metavar="ID",
+        type=int,
+        nargs="?",
+        const=0,
+        help="print results as tasks end; with ID of a batch that was handed in before",
+    )
+    add("--output", metavar="FILE", help="write results there; goes on where an earlier run stopped")
+
+
+def _add_topology(commands: _Commands) -> None:
+    parser = _command(commands, "topology", "show the fleet as counts and totals")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _add_services(commands: _Commands) -> None:
+    parser = _command(commands, "services", "show how the panel's services do")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
 
 
 def _pair(text: str) -> tuple[str, str]:

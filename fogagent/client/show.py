@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +27,10 @@ STATE_STYLES = {
     "busy": "yellow",
     "offline": "red",
     "maintenance": "dim",
+    "operational": "green",
+    "degraded": "yellow",
+    "down": "red",
+    "disabled": "dim",
 }
 
 
@@ -75,6 +81,45 @@ def nodes(items: Sequence[Json]) -> None:
             Text(node["reason"]),
         )
     _print(table)
+
+
+def services(items: Sequence[Json]) -> None:
+    table = _table("Service", "State", "Figure", "What was found")
+    for service in items:
+        figure = next(iter(service["figures"]), None)
+        told = f"{figure['value']:g} {figure['unit']}" if figure and figure["value"] is not None else ""
+        table.add_row(service["title"], _state(service["state"]), told, Text(service["sentence"]))
+    _print(table)
+
+
+def topology(fleet: Json) -> None:
+    total, free = fleet["total"], fleet["free"]
+    table = _table("Fleet", "")
+    for title, counts in (("status", "by_status"), ("type", "by_type"), ("region", "by_region")):
+        told = ", ".join(f"{count} {name or 'unknown'}" for name, count in sorted(fleet[counts].items()))
+        table.add_row(f"Nodes by {title}", Text(told))
+    table.add_row("Cores free", f"{free['cpu_millis'] / 1000:g} of {total['cpu_millis'] / 1000:g}")
+    table.add_row("Memory free", f"{free['memory_mb']} of {total['memory_mb']} MB")
+    table.add_row("GPUs free", f"{free['gpus']} of {total['gpus']}")
+    table.add_row("Tasks", f"{fleet['running']} running, {fleet['queued']} queued")
+    _print(table)
+
+
+@contextmanager
+def progress(title: str, size: int) -> Iterator[Callable[[str], None]]:
+    """A bar on standard error; call what it gives with the state of each task that ends."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    failed = 0
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        line = bar.add_task(title, total=size)
+
+        def advance(state: str) -> None:
+            nonlocal failed
+            failed += state != "succeeded"
+            bar.update(line, advance=1, description=f"{title}, {failed} failed" if failed else title)
+
+        yield advance
 
 
 def why(task: Json) -> str:

@@ -17,7 +17,7 @@ from conftest import MakeNode
 from fogpanel import idempotency, tokens
 from fogpanel.models import ApiToken, Event, IdempotencyKey
 from fogpanel.tokens import Scope
-from tasks.models import Attempt, LogChunk, Task
+from tasks.models import Attempt, LogChunk, Task, TaskBatch
 from tasks.submission import submit, validate
 
 pytestmark = pytest.mark.django_db
@@ -113,6 +113,9 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/tasks", None, "viewer"),
     ("post", "/tasks", SCRIPT, "submitter"),
     ("post", "/tasks/preview", SCRIPT, "submitter"),
+    ("post", "/tasks/batch", {"tasks": [SCRIPT]}, "submitter"),
+    ("get", "/tasks/batches/{batch}", None, "viewer"),
+    ("get", "/tasks/batches/{batch}/results", None, "operator"),
     ("get", "/tasks/{task}", None, "viewer"),
     ("get", "/tasks/{task}/decisions", None, "viewer"),
     ("get", "/tasks/{task}/explain", None, "viewer"),
@@ -140,7 +143,8 @@ def things(make_node: MakeNode, submitter: User, wheel: None) -> dict[str, int]:
     task = submit(submitter, validate(SCRIPT))
     attempt = Attempt.objects.create(task=task, node=node, number=1)
     Task.objects.filter(id=task.id).update(state="running", node=node, accepted_attempt=attempt)
-    return {"node": node.id, "key": key.pk, "task": task.id}
+    batch = TaskBatch.objects.create(owner=submitter, name="none", size=0)
+    return {"node": node.id, "key": key.pk, "task": task.id, "batch": batch.pk}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -173,6 +177,7 @@ def test_the_table_names_every_address() -> None:
         "{node}": "{node_id}",
         "{task}": "{task_id}",
         "{key}": "{key_id}",
+        "{batch}": "{batch_id}",
         "/fog_coordinator/restart": "/{slug}/{action}",
     }
     tabled = set()
