@@ -135,10 +135,10 @@ def change(sql: str, **given: Any) -> int:
 
 
 def for_update(*, skip_locked: bool = False) -> str:
-    """What ends a `select` that locks its rows, where the database knows of that."""
+    """What ends a `select` that locks its rows, where the database knows of that (see `nodes.locks`)."""
     if not connection.features.has_select_for_update:
         return ""
-    return " FOR UPDATE SKIP LOCKED" if skip_locked else " FOR UPDATE"
+    return " FOR NO KEY UPDATE SKIP LOCKED" if skip_locked else " FOR NO KEY UPDATE"
 
 
 def as_time(value: datetime | str) -> datetime:

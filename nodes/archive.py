@@ -42,7 +42,7 @@ def _long_gone(now: datetime) -> QuerySet[Node]:
 
 def _archive(node_id: int, now: datetime) -> bool:
     with transaction.atomic():
-        node = _long_gone(now).select_for_update().filter(id=node_id).first()
+        node = _long_gone(now).select_for_update(no_key=True).filter(id=node_id).first()
         if node is None:
             return False
         Node.objects.filter(id=node_id).update(archived_at=now, drain_deadline_at=None, changed_at=now)

@@ -19,6 +19,7 @@ from fogpanel import audit, live
 from fogpanel.rows import select, update_each
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
+from nodes.locks import locked_nodes
 from nodes.models import Node
 
 SWEEP_MOST = 200
@@ -92,7 +93,7 @@ def _release(node: Node, now: datetime) -> None:
 
 
 def _locked(**filters: Any) -> QuerySet[Node]:
-    return Node.objects.select_for_update().filter(**filters).order_by("id")
+    return locked_nodes().filter(**filters).order_by("id")
 
 
 def _may_hold(now: datetime) -> bool:

@@ -14,6 +14,7 @@ from django.db.models import Q
 from fogpanel import audit, live
 from fogpanel.wakes import wake
 from nodes.gone import give_work_away
+from nodes.locks import locked_nodes
 from nodes.models import Node
 
 END_MOST = 100
@@ -38,7 +39,7 @@ def end_due(now: datetime) -> list[int]:
 
 def _end_one(node_id: int, now: datetime) -> bool:
     with transaction.atomic():
-        node = Node.objects.select_for_update().get(id=node_id)
+        node = locked_nodes().get(id=node_id)
         if not _is_over(node, now):  # called off, or put off, since we looked
             return False
         _end(node, now)

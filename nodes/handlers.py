@@ -15,6 +15,7 @@ from fogpanel.rows import change, insert_each, update_each
 from fogpanel.wakes import wake
 from nodes.gone import give_work_away
 from nodes.inbox import Reply
+from nodes.locks import locked_nodes
 from nodes.models import Node, Sample
 
 MAX_AHEAD_S = 120.0
@@ -32,7 +33,7 @@ def store_facts(received: Sequence[tuple[int, Facts]], now: datetime) -> Iterabl
         if problem := facts_problem(facts):
             replies.append((node_id, Problem(code="bad-facts", sentence=problem)))
             continue
-        node = Node.objects.select_for_update().get(id=node_id)
+        node = locked_nodes().get(id=node_id)
         _take_over(node, facts, now)
         live.changed("nodes", "fleet", "topology", f"node:{node_id}")
     wake("placer")

@@ -14,6 +14,7 @@ from fogpanel.parameters.catalogue import SWEEP_S
 from fogpanel.wakes import wake
 from nodes import archive, behaviour, draining, leases, outbox
 from nodes.gone import give_work_away
+from nodes.locks import locked_nodes
 from nodes.models import Node, Order, Sample
 from nodes.presence import listening_since
 
@@ -42,7 +43,7 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
     for node in lost:
         with transaction.atomic():
             # Heard after all since we looked? Then it stays.
-            still = Node.objects.select_for_update().filter(id=node.id, gone_at=None, deadline_at__lt=before)
+            still = locked_nodes().filter(id=node.id, gone_at=None, deadline_at__lt=before)
             if not still.update(connected=False, gone_at=now, changed_at=now):
                 continue
             if node.connected:  # else it was noted when its connection ended

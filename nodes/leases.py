@@ -15,6 +15,7 @@ from fogpanel.parameters.store import current
 from fogpanel.rows import update_each
 from fogpanel.wakes import wake
 from nodes import behaviour
+from nodes.locks import locked_nodes
 from nodes.models import Node
 
 READ = (
@@ -65,7 +66,7 @@ def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelc
     """
     with transaction.atomic():
         keys = [claim.public_key for claim in claims]
-        known = Node.objects.select_for_update().only(*READ).filter(public_key__in=keys).order_by("id")
+        known = locked_nodes().only(*READ).filter(public_key__in=keys).order_by("id")
         nodes = {node.public_key: node for node in known}
         refused = {key: reason for key in keys if (reason := _objection(nodes.get(key)))}
         welcome = [node for key, node in nodes.items() if key not in refused]
@@ -130,7 +131,7 @@ def release(ended: Sequence[tuple[int, int]], now: datetime) -> None:
     """These connections (node, epoch) are gone. Changes nothing where a newer one owns the node already."""
     epochs = dict(sorted(ended))  # of two of one node the newer counts
     with transaction.atomic():
-        nodes = Node.objects.select_for_update().filter(id__in=epochs, connected=True).order_by("id")
+        nodes = locked_nodes().filter(id__in=epochs, connected=True).order_by("id")
         owned = [node_id for node_id, epoch in nodes.values_list("id", "epoch") if epochs[node_id] == epoch]
         Node.objects.filter(id__in=owned).update(connected=False, disconnected_at=now, changed_at=now)
         if owned:

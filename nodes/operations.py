@@ -15,6 +15,7 @@ from fogpanel.access import AnyUser
 from fogpanel.wakes import Key, on_wake, wake
 from nodes import draining, outbox, sockets
 from nodes.gone import give_work_away
+from nodes.locks import locked_nodes
 from nodes.models import Node
 
 WATCH_EVERY_S = 2.0
@@ -33,7 +34,7 @@ def set_availability(
     """
     now = timezone.now()
     with transaction.atomic():
-        node = Node.objects.select_for_update().get(id=node.id)
+        node = locked_nodes().get(id=node.id)
         drains = availability in DRAINS
         if node.availability == availability and not (drains and drain_s is not None):
             return

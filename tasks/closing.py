@@ -21,6 +21,7 @@ from fogpanel import audit, live
 from fogpanel.rows import as_time, for_update, select, update_each
 from fogpanel.wakes import wake
 from nodes import behaviour, outbox
+from nodes.locks import lock_nodes
 from tasks.capacity import NOTHING, give_back
 from tasks.models import Attempt, Task
 from tasks.orders import cancel_orders, subject
@@ -82,7 +83,7 @@ WHERE a.ended_at IS NULL AND """
 
 def open_attempts(**filters: Any) -> list[OpenAttempt]:
     """Open attempts, locked with their tasks in the order of their keys where the database can."""
-    rows = Attempt.objects.select_for_update().filter(ended_at=None, **filters).order_by("id")
+    rows = Attempt.objects.select_for_update(no_key=True).filter(ended_at=None, **filters).order_by("id")
     columns = (
         "id",
         "node_id",
@@ -108,6 +109,11 @@ def _select_open(condition: str, ids: Collection[int]) -> list[OpenAttempt]:
         )
         for attempt in found
     ]
+
+
+def lock_nodes_of(**filters: Any) -> None:
+    """For whoever ends attempts without having locked their nodes: those come first (`nodes.locks`)."""
+    lock_nodes(Attempt.objects.filter(ended_at=None, **filters).values_list("node_id", flat=True))
 
 
 def close(attempts: Sequence[OpenAttempt], endings: Sequence[Ending], now: datetime) -> None:

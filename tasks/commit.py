@@ -16,6 +16,7 @@ from coordinator.values import Resources
 from fogpanel import live
 from fogpanel.rows import for_update, insert_each, insert_numbered, select, update_each
 from nodes import outbox
+from nodes.locks import lock_nodes
 from tasks.capacity import NOTHING, take
 from tasks.models import Attempt, Decision, Explanation, Task
 from tasks.orders import Runnable, run_orders, runnable
@@ -30,6 +31,7 @@ def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = ti
     no room (or no longer takes work).
     """
     with transaction.atomic():
+        lock_nodes(int(decision.chosen) for decision in placed if decision.chosen is not None)
         tasks = _lock_queued([decision.task_id for decision in placed])
         now = clock()  # after the lock, so that no reader's cursor has gone past it
         by_node: dict[int, list[Runnable]] = defaultdict(list)

@@ -18,7 +18,17 @@ from fogagent.messages import Outcome
 from fogpanel import live
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
-from tasks.closing import LOST, MOVED, SUPERSEDED, Ending, OpenAttempt, open_attempts, stop, try_again
+from tasks.closing import (
+    LOST,
+    MOVED,
+    SUPERSEDED,
+    Ending,
+    OpenAttempt,
+    lock_nodes_of,
+    open_attempts,
+    stop,
+    try_again,
+)
 from tasks.models import Attempt, Task
 from tasks.states import TaskState
 
@@ -92,6 +102,7 @@ def give_up(now: datetime) -> list[int]:
     if not ids:
         return []
     with transaction.atomic():
+        lock_nodes_of(id__in=ids)
         attempts = open_attempts(id__in=ids, doubted_at__lt=since)
         sentence = f"its node fell silent and did not come back within {duration(settings.GIVE_UP_S)}"
         stop(attempts, LOST, sentence, now)

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef
 from fogpanel import live
 from fogpanel.jobs import Run, job
 from tasks import batches, doubt, retention
-from tasks.closing import LOST, open_attempts, stop
+from tasks.closing import LOST, lock_nodes_of, open_attempts, stop
 from tasks.models import Attempt, Task
 from tasks.states import TaskState, sources
 
@@ -62,6 +62,7 @@ def give_up(now: datetime) -> list[int]:
         < now
     ]
     with transaction.atomic():
+        lock_nodes_of(id__in=overdue)
         attempts = open_attempts(id__in=overdue)
         sentence = "its node did not report its end in time"
         stop(attempts, LOST, sentence, now)

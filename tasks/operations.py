@@ -11,7 +11,7 @@ from fogpanel import audit, live
 from fogpanel.access import AnyUser, Refusal
 from fogpanel.wakes import wake
 from nodes import outbox
-from tasks.closing import open_attempts, stop
+from tasks.closing import lock_nodes_of, open_attempts, stop
 from tasks.models import Task
 from tasks.orders import cancel_orders
 from tasks.states import PLACED, TaskState
@@ -26,6 +26,7 @@ SPECIFICATION = (
 def cancel(task: Task, actor: AnyUser) -> None:
     """Cancel at once what is queued; what runs is told to stop and ends when its node says so."""
     with transaction.atomic():
+        lock_nodes_of(task_id=task.id)
         running = open_attempts(task_id=task.id)  # locks them and the task: nothing moves meanwhile
         now = timezone.now()
         cancelled = Task.objects.filter(id=task.id, state=TaskState.QUEUED).update(
