@@ -9,12 +9,14 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 CONTENT_TYPE = "application/problem+json"
 MIB = 1024 * 1024
+RETRY_AFTER_S = 2
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,8 @@ def install(api: NinjaAPI) -> None:
         RequestDataTooBig: _too_big,
         Http404: _missing,
         HttpError: _http_error,
+        OperationalError: _database_away,
+        InterfaceError: _database_away,
         Exception: _broken,
     }
     for kind, handler in handlers.items():
@@ -109,6 +113,17 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
         return answer(Problem(HTTPStatus.BAD_REQUEST, "not-json", "body: must be one JSON object."))
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     return answer(Problem(error.status_code, code, str(error)))
+
+
+def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    log.warning("The database did not answer an API view", path=request.path, error=str(error))
+    detail = (
+        "The database does not answer at the moment. Send this again in a few seconds, "
+        "with the same Idempotency-Key if it is to change something."
+    )
+    response = answer(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "database-away", detail))
+    response["Retry-After"] = str(RETRY_AFTER_S)
+    return response
 
 
 def _broken(request: HttpRequest, error: Exception) -> HttpResponse:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView
+from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -89,6 +91,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def broken(request: HttpRequest) -> HttpResponse:
+    # Django calls this while it handles the exception, and does not hand it over.
+    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):
+        sentence = "The database does not answer at the moment. Try again in a few seconds."
+        return _problem(request, 503, "The panel is waiting for its database", sentence)
     sentence = "The panel could not do this; the reason is in its log. Nothing was half done: try again."
     return _problem(request, 500, "Something went wrong", sentence)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
@@ -377,6 +378,16 @@ def test_the_largest_module_fits_into_a_body() -> None:
     from fogagent.messages import MAX_MODULE_BYTES, MAX_STDIN_BYTES
 
     assert MAX_MODULE_BYTES * 4 / 3 + MAX_STDIN_BYTES + 64 * 1024 < settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+
+def test_a_database_that_is_away_is_worth_another_try(viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr("services.api.cards.cards", away)
+    answer = Api(viewer).get("/services")
+    assert "again in a few seconds" in problem(answer, 503, "database-away")["detail"]
+    assert answer["Retry-After"] == "2"
 
 
 def test_what_breaks_is_logged_and_told(viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -82,6 +83,20 @@ def test_htmx_gets_the_error_as_a_fragment(client: Client, ada: User) -> None:
     body = client.get("/no-such-page", headers={"HX-Request": "true"}).content.decode()
     assert "Not found" in body
     assert "<html" not in body
+
+
+def test_a_page_says_that_the_database_is_away(
+    client: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    client.force_login(ada)
+    client.raise_request_exception = False
+    monkeypatch.setattr("fogpanel.views.find_page", away)
+    answer = client.get("/events")
+    assert answer.status_code == 503
+    assert "Try again in a few seconds" in answer.content.decode()
 
 
 def test_a_form_that_cannot_be_trusted_says_what_to_do(ada: User) -> None:
