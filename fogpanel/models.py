@@ -114,3 +114,16 @@ class PanelPresence(models.Model):
 
     def __str__(self) -> str:
         return f"listening since {self.since:%F %T}"
+
+
+class PanelIdentity(models.Model):
+    """The one row that says which key agents of this panel expect, on whatever host they ask for it.
+
+    The key itself is a file on each host; see `nodes.identity`.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    public_key = models.CharField(max_length=64, help_text="Ed25519, hexadecimal")
+
+    def __str__(self) -> str:
+        return f"{self.public_key[:12]}…"

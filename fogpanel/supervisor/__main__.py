@@ -36,12 +36,18 @@ def main(arguments: list[str]) -> int:
 def run(wishes: argparse.Namespace) -> int:
     if wishes.command == "test":
         return testing.run(wishes.part, wishes.scale)
+    if wishes.command == "prepare":
+        return asyncio.run(up.prepare(DataFolder(data_folder(wishes).resolve())))
     if wishes.check:
         return asyncio.run(up.check(wishes.agents, wishes.json))
-    data = wishes.data or Path(os.environ.get("FOGPANEL_DATA") or DEFAULT_DATA)
     return asyncio.run(
-        up.up(Wishes(host=wishes.host, port=wishes.port, data=data.expanduser(), agents=wishes.agents))
+        up.up(Wishes(host=wishes.host, port=wishes.port, data=data_folder(wishes), agents=wishes.agents))
     )
+
+
+def data_folder(wishes: argparse.Namespace) -> Path:
+    data = wishes.data or Path(os.environ.get("FOGPANEL_DATA") or DEFAULT_DATA)
+    return data.expanduser()
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -57,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="./fog", description="Start the panel, or test it.")
     commands = top.add_subparsers(dest="command", required=True)
     add_up(commands.add_parser("up", help="start the panel and its local agents"))
+    prepare = commands.add_parser("prepare", help="bring files and database up to date and start nothing")
+    prepare.add_argument("--data", type=Path, metavar="DIR", help="the data folder (default var/)")
     test = commands.add_parser("test", help="run the tests")
     test.add_argument("part", nargs="?", choices=testing.PARTS, help="everything but the soak if left out")
     test.add_argument("--scale", type=scale, default=1.0, help="how much of the soak (default 1, the whole)")

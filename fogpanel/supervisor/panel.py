@@ -161,9 +161,14 @@ def greeting(panel: Panel) -> str:
     """What a person reads when the panel is up."""
     lines = ["", f"  Fogpanel is up:  {panel.url}"]
     if panel.admin_password and not os.environ.get("FOGPANEL_ADMIN_PASSWORD"):
-        lines += [
-            f"  Sign in as       {FIRST_ADMIN}",
-            f"  with password    {panel.admin_password}",
-            "                   The password is shown this once: keep it.",
-        ]
+        lines += first_sign_in(panel.admin_password)
     return "\n".join([*lines, "  Ctrl-C stops it.", ""])
+
+
+def first_sign_in(password: str) -> list[str]:
+    """Lines that tell the first admin's password."""
+    return [
+        f"  Sign in as       {FIRST_ADMIN}",
+        f"  with password    {password}",
+        "                   The password is shown this once: keep it.",
+    ]

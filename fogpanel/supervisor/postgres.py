@@ -72,6 +72,10 @@ class Postgres:
     def url(self) -> str:
         return f"postgres://{USER}:{self._password}@127.0.0.1:{self.port}/{DATABASE}"
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]

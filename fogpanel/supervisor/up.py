@@ -11,9 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from fogpanel.supervisor import preparation
 from fogpanel.supervisor.check import Report, try_out
 from fogpanel.supervisor.console import OURSELVES, Console
-from fogpanel.supervisor.panel import Panel, Wishes, greeting
+from fogpanel.supervisor.panel import Panel, Wishes, first_sign_in, greeting
 from fogpanel.supervisor.places import DataFolder
 from fogpanel.supervisor.running import sole_supervisor
 
@@ -29,6 +30,18 @@ async def up(wishes: Wishes) -> int:
             await working
         except asyncio.CancelledError:
             console.say(OURSELVES, "stopped")
+    return 0
+
+
+async def prepare(folder: DataFolder) -> int:
+    """What a host needs before its programs are started by something else. Raises CannotStart."""
+    say = Console().say
+    await preparation.prepare_files(folder, say)
+    env = {"FOGPANEL_DATA": str(folder.path), "DJANGO_SETTINGS_MODULE": "fogpanel.settings"}
+    beginning = await preparation.begin(folder, env, joining=0)
+    if beginning.admin_password and not os.environ.get("FOGPANEL_ADMIN_PASSWORD"):
+        print("\n".join(first_sign_in(beginning.admin_password)), flush=True)
+    say(OURSELVES, f"{folder.path} is prepared, and the database is up to date")
     return 0
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fogpanel import env
 from nodes import joining
-from nodes.identity import panel_identity
+from nodes.identity import AnotherPanel, confirm_identity, panel_identity
 
 FIRST_ADMIN = "admin"
 JOIN_KEY_LIFETIME_S = 900
@@ -31,6 +31,10 @@ class Command(BaseCommand):
 
     def handle(self, *, static: bool, join: int, **_: Any) -> None:
         call_command("migrate", interactive=False, verbosity=0)
+        try:
+            confirm_identity()
+        except AnotherPanel as problem:
+            raise CommandError(str(problem)) from problem
         if static:
             call_command("collectstatic", interactive=False, clear=True, verbosity=0)
         answer = {
