@@ -8,15 +8,14 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import httpx
 import psutil
 
+from e2e.system.api import ADMIN, PATIENCE_S, Api, until
 from fogpanel.supervisor.fleet import local_agents
 from fogpanel.supervisor.lifeline import bound_to
 from fogpanel.supervisor.places import ROOT, DataFolder
@@ -24,25 +23,17 @@ from fogpanel.supervisor.preparation import share_compiled
 from fogpanel.supervisor.running import Running, read_running
 from fogpanel.supervisor.up import ELSEWHERE
 
+__all__ = ["ADMIN", "Panel", "until"]  # with the two that all who have a panel need
+
 HEARTBEAT_S = 0.5
 TIMEOUT_S = 2.0
-PATIENCE_S = 120.0
-ADMIN = "admin"
+SWEEP_S = 0.5
 
 SHORT_TIMES = {
     "FOGPANEL_HEARTBEAT_S": str(HEARTBEAT_S),
     "FOGPANEL_TIMEOUT_S": str(TIMEOUT_S),
-    "FOGPANEL_SWEEP_S": "0.5",
+    "FOGPANEL_SWEEP_S": str(SWEEP_S),
 }
-
-
-def until(what: str, true: Callable[[], Any], within_s: float = PATIENCE_S, every_s: float = 0.05) -> Any:
-    """Look again until ``true()`` is truthy and return that; fail naming ``what`` when it never was."""
-    deadline = time.monotonic() + within_s
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(every_s)
-    return found
 
 
 def is_gone(pid: int) -> bool:
@@ -61,18 +52,17 @@ def supervisor_env(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **SHORT_TIMES, **more}
 
 
-class Panel:
+class Panel(Api):
     """Starts on entering, stops on leaving; what every process said is in ``log``."""
 
     def __init__(self, folder: Path, *, agents: int = 3, **env: str) -> None:
+        super().__init__("", secrets.token_urlsafe(12))
         self.data = DataFolder(folder / "data")
         self.log = folder / "panel.log"
-        self.password = secrets.token_urlsafe(12)
         self.agents = [agent.name for agent in local_agents(agents)]
         self._folder = folder
         self._env = supervisor_env(FOGPANEL_ADMIN_PASSWORD=self.password, **env)
         self._process: subprocess.Popen[bytes] | None = None
-        self._client: httpx.Client | None = None
         self._others: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -85,8 +75,7 @@ class Panel:
         for other in self._others:
             other.kill()
             other.wait()
-        if self._client is not None:
-            self._client.close()
+        self.forget_client()
         self.stop()
 
     # --- The panel's processes -------------------------------------------------------------------
@@ -99,14 +88,14 @@ class Panel:
 
     def launch(self) -> None:
         """Start it and return at once."""
-        self._forget_client()
+        self.forget_client()
         arguments = ["up", "--port", "0", "--data", str(self.data.path), "--agents", str(len(self.agents))]
         self._process = self._spawn(supervisor_command(*arguments), self._env)
 
     def stop(self) -> int:
         """Ask it to stop and return its exit code."""
         assert self._process is not None
-        self._forget_client()
+        self.forget_client()
         for pid in self.pids().values():  # a frozen process cannot end in order
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
@@ -188,77 +177,3 @@ class Panel:
         assert self._process.poll() is None, self.tail()
         found = read_running(self.data)
         return found is not None and found.pid == self._process.pid and found.ready
-
-    # --- Its API ---------------------------------------------------------------------------------
-
-    def client(self) -> httpx.Client:
-        """A client of the API, signed in as the first admin with every right."""
-        client = httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=30)
-        body = {"username": ADMIN, "password": self.password, "name": "tests", "scopes": ["admin"]}
-        answer = client.post("/tokens", json=body)
-        assert answer.status_code == 201, answer.text
-        client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
-        return client
-
-    def _forget_client(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-
-    def get(self, path: str) -> Any:
-        """GET, again while the panel is away."""
-        return self._ask("GET", path, None).json()
-
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        """POST once, however often it takes: the key makes the repetitions one."""
-        return self._ask("POST", path, body).json()
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
-        client = self._client = self._client or self.client()
-        headers = {"Idempotency-Key": secrets.token_hex(16)} if method == "POST" else {}
-
-        def attempt() -> httpx.Response | None:
-            try:
-                answer = client.request(method, path, json=body, headers=headers)
-            except httpx.TransportError:
-                return None
-            return None if answer.status_code in {502, 503, 504} else answer
-
-        answer: httpx.Response = until(f"{method} {path} is answered", lambda: keep(attempt()))[0]
-        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
-        return answer
-
-    # --- Tasks and nodes -------------------------------------------------------------------------
-
-    def submit(self, **spec: Any) -> int:
-        """Hand in a task; its id once the panel acknowledged it."""
-        return int(self.post("/tasks", spec)["id"])
-
-    def task(self, task_id: int) -> dict[str, Any]:
-        found: dict[str, Any] = self.get(f"/tasks/{task_id}")
-        return found
-
-    def wait_for_state(self, task_id: int, *states: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
-        def reached() -> dict[str, Any] | None:
-            task = self.task(task_id)
-            return task if task["state"] in states else None
-
-        found: dict[str, Any] = until(f"task {task_id} is {' or '.join(states)}", reached, within_s)
-        return found
-
-    def output(self, task_id: int) -> str:
-        return self._ask("GET", f"/tasks/{task_id}/result", None).text
-
-    def log_text(self, task_id: int) -> str:
-        return "".join(chunk["text"] for chunk in self.get(f"/tasks/{task_id}/logs?after=0&wait=0")["chunks"])
-
-    def nodes(self) -> dict[str, dict[str, Any]]:
-        return {node["name"]: node for node in self.get("/nodes?limit=200")["items"]}
-
-    def working_nodes(self) -> set[str]:
-        return {name for name, node in self.nodes().items() if node["status"] in {"active", "idle", "busy"}}
-
-
-def keep(answer: httpx.Response | None) -> tuple[httpx.Response] | None:
-    """In a tuple an answer is true, even one that says 404."""
-    return None if answer is None else (answer,)

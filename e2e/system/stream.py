@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from e2e.system.panel import Panel, until
+from e2e.system.api import Api, until
 from e2e.system.samples import echo, square
 
 PYTHON_EVERY = 10
@@ -16,7 +16,7 @@ PYTHON_EVERY = 10
 class Stream:
     """Hands in ``number`` tasks, one after the other, from a thread of its own."""
 
-    panel: Panel
+    panel: Api
     number: int
     first: int = 0
     acknowledged: dict[int, str] = field(default_factory=dict)  # task id → the output it must have
@@ -44,7 +44,7 @@ class Stream:
         assert self.error is None, self.error
 
 
-def check_streams(panel: Panel, streams: list[Stream]) -> None:
+def check_streams(panel: Api, streams: list[Stream]) -> None:
     """Every acknowledged task ended exactly once, with its right output; and there are no others."""
     for stream in streams:
         stream.wait_for(stream.number)
@@ -57,7 +57,7 @@ def check_streams(panel: Panel, streams: list[Stream]) -> None:
     assert every_task(panel) == set(expected)
 
 
-def how_it_went(panel: Panel, task_id: int) -> tuple[int, str]:
+def how_it_went(panel: Api, task_id: int) -> tuple[int, str]:
     """How many of its attempts were accepted, and what it printed, or why it did not."""
     task = panel.task(task_id)
     accepted = sum(attempt["accepted"] for attempt in task["attempts"])
@@ -73,7 +73,7 @@ def piece_of_work(number: int) -> tuple[dict[str, Any], str]:
     return echo(f"piece {number}"), f"piece {number}"
 
 
-def unfinished(panel: Panel) -> list[int]:
+def unfinished(panel: Api) -> list[int]:
     return [
         task["id"]
         for state in ("queued", "assigned", "running")
@@ -81,7 +81,7 @@ def unfinished(panel: Panel) -> list[int]:
     ]
 
 
-def every_task(panel: Panel) -> set[int]:
+def every_task(panel: Api) -> set[int]:
     """The ids of all tasks, page by page."""
     found: set[int] = set()
     page = panel.get("/tasks?limit=200")
