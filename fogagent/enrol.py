@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import httpx
@@ -43,7 +44,12 @@ class Enrolment:
     def __init__(self, address: PanelAddress) -> None:
         self._address = address
         # A proxy from the environment cannot reach this machine's own loopback.
-        self._http = httpx.Client(base_url=address.base, timeout=TIMEOUT_S, trust_env=not address.loopback)
+        self._http = httpx.Client(
+            base_url=address.base,
+            timeout=TIMEOUT_S,
+            trust_env=not address.loopback,
+            verify=ssl.create_default_context(),  # whom this machine trusts, as for the socket
+        )
 
     def __enter__(self) -> Enrolment:
         return self

@@ -38,6 +38,8 @@ PROGRAMS = ("web", "worker", "beat")
 BROKER = "broker"
 SHARED_FILES = ("secret_key", "panel.key")
 """What every host of a panel has the same of: see docs/deployment.md."""
+UNHURRIED = {"FOGPANEL_HEARTBEAT_S": "1", "FOGPANEL_TIMEOUT_S": "8"}
+"""Six programs and their agents share the cores: what is slow must not be taken for dead."""
 LOOK_EVERY_S = 0.1
 RESTART_S = 0.5
 STOP_S = 10.0
@@ -101,7 +103,7 @@ class Cluster(Api):
         self._hosts = {
             host: Api(f"http://127.0.0.1:{port}", self.password) for host, port in self._ports.items()
         }
-        self._more_env = env
+        self._more_env = {**UNHURRIED, **env}
         self._keeper = threading.Thread(target=self._keep_all, daemon=True)
         self._lock = threading.Lock()
         self._stopping = False
@@ -130,8 +132,8 @@ class Cluster(Api):
             FOGPANEL_ADMIN_PASSWORD=self.password,
             DATABASE_URL=self.database.url,
             REDIS_URL=embedded.url,
-            **self._more_env,
         )
+        self._env |= self._more_env
         self._keep(BROKER, list(embedded.program.argv), {}, Path("/"))
         self._keeper.start()
         self._prepare_hosts()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
 from e2e.system.api import Api, until
 from e2e.system.cluster import HOSTS, Cluster
-from e2e.system.panel import SWEEP_S, supervisor_command, supervisor_env
+from e2e.system.panel import SWEEP_S
 from e2e.system.samples import count_slowly, counted, echo
 from fogpanel.supervisor import postgres
 
@@ -95,14 +93,3 @@ def started(cluster: Cluster) -> datetime:
 
 def later(moment: datetime, than: datetime) -> datetime | None:
     return moment if moment > than else None
-
-
-def test_a_host_with_another_key_is_refused(cluster: Cluster, tmp_path: Path) -> None:
-    answer = subprocess.run(
-        supervisor_command("prepare", "--data", str(tmp_path)),
-        env=supervisor_env(DATABASE_URL=cluster.database.url),
-        capture_output=True,
-        text=True,
-    )
-    assert answer.returncode == 1
-    assert "copy panel.key and secret_key" in answer.stderr

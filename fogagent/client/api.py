@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Api:
             headers=headers,
             timeout=TIMEOUT_S,
             trust_env=not address.loopback,  # a proxy cannot reach this machine's own loopback
+            verify=ssl.create_default_context(),  # whom this machine trusts, also an authority of its own
         )
 
     def __enter__(self) -> Api:

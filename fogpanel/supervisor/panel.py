@@ -68,7 +68,8 @@ class Panel:
         newcomers = sum(not (self.data.agent(agent.name) / "panel.json").exists() for agent in agents)
         beginning = await preparation.begin(self.data, self._env, joining=newcomers)
         self.admin_password = beginning.admin_password
-        for program in (programs.web_server(self._fileno()), programs.worker(), programs.beat()):
+        web = programs.web_server(self._fileno(), behind_proxy=self.url.startswith("https://"))
+        for program in (web, programs.worker(), programs.beat()):
             self._run(program)
         await self._answering()
         for agent in agents:

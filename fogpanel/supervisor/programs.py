@@ -11,11 +11,15 @@ PYTHON = (sys.executable, "-P", "-m")
 CELERY = (*PYTHON, "celery", "--quiet", "--app", "fogpanel")
 
 
-def web_server(listener: int) -> Program:
-    """Daphne on a listening socket that it is lent; agents' sockets stay open as long as they like."""
+def web_server(listener: int, *, behind_proxy: bool) -> Program:
+    """Daphne on a listening socket that it is lent; agents' sockets stay open as long as they like.
+
+    A proxy tells whom it speaks for; without one nobody is believed who says so.
+    """
     argv = [
         *(*PYTHON, "daphne", "--fd", str(listener), "-v", "0", "--no-server-name"),
         *("--websocket_timeout", "-1", "--application-close-timeout", "2"),
+        *(["--proxy-headers"] if behind_proxy else []),
         "fogpanel.asgi:application",
     ]
     return Program(name=WEB, argv=tuple(argv), stop_s=2.3, pass_fds=(listener,))

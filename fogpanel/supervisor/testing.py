@@ -75,7 +75,9 @@ PARTS = {
     "e2e": Part(
         ((*PYTEST, "e2e", "--ignore", "e2e/system", "--ignore", "e2e/soak"),), needs=(extras.ensure_browser,)
     ),
-    "soak": Part(((*PYTEST, "e2e/soak"),), by_default=False),
+    "soak": Part(
+        ((*PYTEST, "e2e/soak"),), needs=(extras.ensure_broker, extras.ensure_postgres), by_default=False
+    ),
 }
 
 
