@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nodes.models import Node
 
 MakeNode = Callable[..., "Node"]
+MakeFleet = Callable[..., None]
 
 
 def _user(role: str) -> User:
@@ -62,35 +63,51 @@ def admin_user(db: None) -> User:
     return _user("admin")
 
 
-@pytest.fixture
-def make_node(db: None) -> MakeNode:
-    """``make_node(**columns)``: a node that is connected and idle unless the columns say otherwise."""
+def node_columns(number: int, columns: dict[str, Any]) -> dict[str, Any]:
+    """A node that is connected and idle unless ``columns`` say otherwise."""
     from datetime import timedelta
 
     from django.utils import timezone
 
+    now = timezone.now()
+    size = {"cpu_millis": 1000, "memory_mb": 1024, "disk_mb": 10_000, "gpu_count": 0}
+    size |= {name: columns[name] for name in size if name in columns}
+    free = {f"free_{name}": amount for name, amount in size.items()}
+    usual = {
+        "name": f"node-{number}",
+        "public_key": f"{number:064x}",
+        "sealing_key": f"{number:064x}",
+        "approved_at": now,
+        "region": "eu-west",
+        "drivers": [{"name": name, "available": True} for name in ("wasm", "python")],
+        "connected": True,
+        "connected_at": now,
+        "last_contact_at": now,
+        "deadline_at": now + timedelta(minutes=5),
+    }
+    return usual | size | free | columns
+
+
+@pytest.fixture
+def make_node(db: None) -> MakeNode:
+    """``make_node(**columns)``: a node that is connected and idle unless the columns say otherwise."""
     from nodes.models import Node
 
     numbers = count(1)
 
     def make(**columns: Any) -> Node:
-        number, now = next(numbers), timezone.now()
-        size = {"cpu_millis": 1000, "memory_mb": 1024, "disk_mb": 10_000, "gpu_count": 0}
-        size |= {name: columns[name] for name in size if name in columns}
-        free = {f"free_{name}": amount for name, amount in size.items()}
-        usual = {
-            "name": f"node-{number}",
-            "public_key": f"{number:064x}",
-            "sealing_key": f"{number:064x}",
-            "approved_at": now,
-            "region": "eu-west",
-            "drivers": [{"name": name, "available": True} for name in ("wasm", "python")],
-            "connected": True,
-            "connected_at": now,
-            "last_contact_at": now,
-            "deadline_at": now + timedelta(minutes=5),
-        }
-        return Node.objects.create(**(usual | size | free | columns))
+        return Node.objects.create(**node_columns(next(numbers), columns))
+
+    return make
+
+
+@pytest.fixture
+def make_fleet(db: None) -> MakeFleet:
+    """``make_fleet(number, **columns)``: many such nodes at once."""
+    from nodes.models import Node
+
+    def make(number: int, **columns: Any) -> None:
+        Node.objects.bulk_create(Node(**node_columns(index, columns)) for index in range(number))
 
     return make
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
@@ -30,8 +30,32 @@ def record(
     ``kind`` names it for filters ("node.joined"), ``sentence`` for people. ``before`` and ``after``
     hold what changed, as JSON values. No ``actor`` means that the panel itself did it.
     """
+    event = _event(kind, sentence, actor, subject, before, after, level)
+    event.save()
+    live.changed("events")
+    return event
+
+
+def record_each(kind: str, sentences: Iterable[tuple[str, Model]], *, level: str = Event.Level.INFO) -> None:
+    """Store that the same happened to many subjects, each with its sentence; the panel itself did it."""
+    events = Event.objects.bulk_create(
+        _event(kind, sentence, None, subject, None, None, level) for sentence, subject in sentences
+    )
+    if events:
+        live.changed("events")
+
+
+def _event(
+    kind: str,
+    sentence: str,
+    actor: AbstractBaseUser | AnonymousUser | None,
+    subject: Model | None,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    level: str,
+) -> Event:
     who = actor if isinstance(actor, User) else None
-    event = Event.objects.create(
+    return Event(
         at=timezone.now(),
         level=level,
         kind=kind,
@@ -43,8 +67,6 @@ def record(
         before=before,
         after=after,
     )
-    live.changed("events")
-    return event
 
 
 def shorten(sentence: str, length: int = SENTENCE_LENGTH) -> str:

@@ -46,7 +46,7 @@ def _archive(node_id: int, now: datetime) -> bool:
         if node is None:
             return False
         Node.objects.filter(id=node_id).update(archived_at=now, drain_deadline_at=None, changed_at=now)
-        give_work_away([node_id], "its node was archived", now, silent=False)
+        give_work_away({node_id: "its node was archived"}, now, silent=False)
         outbox.withdraw_all(node_id, now)
         sentence = f"{node.name} was archived: offline for more than {settings.ARCHIVE_DAYS:g} days"
         audit.record("node.archived", sentence, subject=node)

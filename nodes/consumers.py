@@ -55,8 +55,11 @@ async def agent_socket(scope: dict[str, Any], receive: Receive, send: Send) -> N
         await connection.challenge()
         while (event := await receive())["type"] == "websocket.receive":
             await connection.hear(event.get("text"))
-    finally:
+    except Exception:
         connection.end()
+        raise
+    # Not when cancelled: then it is the panel that stops, which is nothing to note against a node.
+    connection.end()
 
 
 class AgentConnection:

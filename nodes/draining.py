@@ -53,7 +53,7 @@ def _is_over(node: Node, now: datetime) -> bool:
 
 def _end(node: Node, now: datetime) -> None:
     if node.open_attempts:
-        give_work_away([node.id], "its node was drained", now, silent=False)
+        give_work_away({node.id: "its node was drained"}, now, silent=False)
     Node.objects.filter(id=node.id).update(drain_deadline_at=None, changed_at=now)
     audit.record("node.drained", _told(node), subject=node)
     wake("placer")

@@ -186,5 +186,5 @@ def say_goodbye(received: Sequence[tuple[int, Goodbye]], now: datetime) -> None:
     Node.objects.filter(id__in=ids).update(said_goodbye=True, gone_at=now, changed_at=now)
     for node in Node.objects.filter(id__in=ids):
         audit.record("node.goodbye", f"{node.name} said goodbye", subject=node)
-    give_work_away(ids, "its node said goodbye", now, silent=False)
+    give_work_away(dict.fromkeys(ids, "its node said goodbye"), now, silent=False)
     live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in ids))

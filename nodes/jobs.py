@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from fogagent.messages import Configure
 from fogpanel import audit, live, retention
 from fogpanel.jobs import Run, job
+from fogpanel.models import Event
 from fogpanel.parameters.catalogue import SWEEP_S
 from fogpanel.wakes import wake
 from nodes import archive, behaviour, draining, leases, outbox
@@ -21,6 +24,7 @@ from nodes.presence import listening_since
 SAMPLES_KEPT = timedelta(days=2)
 SAMPLES_WHOLE = timedelta(hours=1)
 ORDERS_KEPT = timedelta(days=1)
+AT_ONCE = 300  # nodes in one commit
 BEAT_TOLERANCE = 1.25  # intervals are told anew only when they are off by more than this factor
 
 
@@ -38,25 +42,45 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
     Silence counts only if the panel listened for all of that time.
     """
     before = now - timedelta(seconds=settings.REPLACE_AFTER_S)
-    silent = Node.objects.filter(gone_at=None, archived_at=None, deadline_at__lt=before)
-    lost = [node for node in silent if listening + timedelta(seconds=node.timeout_s) <= before]
-    for node in lost:
+    silent = Q(gone_at=None, archived_at=None, deadline_at__lt=before)
+    ids = [
+        node_id
+        for node_id, timeout_s in Node.objects.filter(silent).order_by("id").values_list("id", "timeout_s")
+        if listening + timedelta(seconds=timeout_s) <= before
+    ]
+    lost: list[int] = []
+    for start in range(0, len(ids), AT_ONCE):
         with transaction.atomic():
             # Heard after all since we looked? Then it stays.
-            still = locked_nodes().filter(id=node.id, gone_at=None, deadline_at__lt=before)
-            if not still.update(connected=False, gone_at=now, changed_at=now):
-                continue
-            if node.connected:  # else it was noted when its connection ended
-                behaviour.note_flaps([node.id], now)
-            silent_s = (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0
-            give_work_away([node.id], f"{node.name} was silent for {silent_s:.0f} s", now, silent=True)
-            wake("node-lost", node.id)
-            if node.unstable_since is None:  # of an unstable node that was told once
-                sentence = f"{node.name} is offline: silent for {silent_s:.0f} s"
-                audit.record("node.lost", sentence, subject=node, level="warning")
-            wake("placer")
-            live.changed("nodes", "fleet", "topology", f"node:{node.id}")
-    return [node.id for node in lost]
+            still = locked_nodes().filter(silent, id__in=ids[start : start + AT_ONCE]).order_by("id")
+            lost += _lose(list(still.only("name", "last_contact_at", "connected", "unstable_since")), now)
+    return lost
+
+
+def _lose(nodes: Sequence[Node], now: datetime) -> list[int]:
+    """Give up these nodes, which are locked; their ids."""
+    if not nodes:
+        return []
+    ids = [node.id for node in nodes]
+    Node.objects.filter(id__in=ids).update(connected=False, gone_at=now, changed_at=now)
+    # Of the others it was noted when their connections ended.
+    behaviour.note_flaps([node.id for node in nodes if node.connected], now)
+    silence = {node: f"silent for {_silent_s(node, now):.0f} s" for node in nodes}
+    give_work_away({node.id: f"{node.name} was {silence[node]}" for node in nodes}, now, silent=True)
+    audit.record_each(
+        "node.lost",
+        # Of an unstable node that was told once.
+        ((f"{node.name} is offline: {silence[node]}", node) for node in nodes if node.unstable_since is None),
+        level=Event.Level.WARNING,
+    )
+    wake("node-lost", *ids)
+    wake("placer")
+    live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in ids))
+    return ids
+
+
+def _silent_s(node: Node, now: datetime) -> float:
+    return (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0.0
 
 
 @job(every_s=settings.SWEEP_S)
@@ -83,24 +107,22 @@ def archive_nodes(run: Run) -> None:
 def stretch_heartbeats(run: Run) -> None:
     """Tell agents a new interval when the fleet has outgrown (or shrunk below) the one they keep."""
     heartbeat_s, timeout_s = leases.beat()
-    off = [
-        node
-        for node in Node.objects.filter(connected=True, archived_at=None).only("id", "heartbeat_s")
-        if not 1 / BEAT_TOLERANCE <= node.heartbeat_s / heartbeat_s <= BEAT_TOLERANCE
-    ]
-    if off:
-        with transaction.atomic():
-            ids = [node.id for node in off]
-            Node.objects.filter(id__in=ids).update(
-                heartbeat_s=heartbeat_s, timeout_s=timeout_s, changed_at=run.now
-            )
-            outbox.put(
-                [
-                    outbox.NewOrder(node_id, Configure(heartbeat_s=heartbeat_s, timeout_s=timeout_s), "beat")
-                    for node_id in ids
-                ],
-                run.now,
-            )
+    tolerated = (heartbeat_s / BEAT_TOLERANCE, heartbeat_s * BEAT_TOLERANCE)
+    off = Node.objects.filter(connected=True, archived_at=None).exclude(heartbeat_s__range=tolerated)
+    ids = list(off.order_by("id").values_list("id", flat=True))
+    for start in range(0, len(ids), AT_ONCE):
+        _tell_beat(ids[start : start + AT_ONCE], heartbeat_s, timeout_s, run.now)
+
+
+def _tell_beat(node_ids: Sequence[int], heartbeat_s: float, timeout_s: float, now: datetime) -> None:
+    configure = Configure(heartbeat_s=heartbeat_s, timeout_s=timeout_s)
+    with transaction.atomic():
+        Node.objects.filter(id__in=node_ids).update(
+            heartbeat_s=heartbeat_s, timeout_s=timeout_s, changed_at=now
+        )
+        subjects = {node_id: leases.beat_subject(node_id) for node_id in node_ids}
+        outbox.withdraw(subjects.values(), now)
+        outbox.put([outbox.NewOrder(node_id, configure, about) for node_id, about in subjects.items()], now)
 
 
 @job(every_s=300)

@@ -14,7 +14,7 @@ from fogpanel.parameters.catalogue import HEARTBEAT_S, HEARTBEATS_PER_S_MAX, TIM
 from fogpanel.parameters.store import current
 from fogpanel.rows import update_each
 from fogpanel.wakes import wake
-from nodes import behaviour
+from nodes import behaviour, outbox
 from nodes.locks import locked_nodes
 from nodes.models import Node
 
@@ -73,6 +73,8 @@ def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelc
         leases = _give_leases(welcome, now)
         _note_addresses(welcome, claims)
         behaviour.note_connected([node.id for node in welcome], now)
+        # The welcome says it anew; an older order that was never acknowledged would contradict it.
+        outbox.withdraw([beat_subject(node.id) for node in welcome], now)
         for node in welcome:
             _tell_of_return(node)
         wake("took-over", *(f"{lease.node_id}:{lease.epoch}" for lease in leases.values()))
@@ -138,6 +140,11 @@ def release(ended: Sequence[tuple[int, int]], now: datetime) -> None:
             behaviour.note_flaps(owned, now)
             wake("placer")
             live.changed("nodes", "fleet", *(f"node:{node_id}" for node_id in owned))
+
+
+def beat_subject(node_id: int) -> str:
+    """What the orders are about that tell this node its beat."""
+    return f"beat:{node_id}"
 
 
 def beat() -> tuple[float, float]:

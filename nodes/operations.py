@@ -92,7 +92,7 @@ def remove(node: Node, actor: AnyUser) -> None:
         if not removed:
             return
         audit.record("node.removed", f"{node.name} was removed", actor=actor, subject=node)
-        give_work_away([node.id], "its node was removed", now, silent=False)
+        give_work_away({node.id: "its node was removed"}, now, silent=False)
         outbox.withdraw_all(node.id, now)
         wake("node-removed", node.id)
         wake("placer")

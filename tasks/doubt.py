@@ -8,7 +8,7 @@ elsewhere. Whichever of the two ends first counts. The doubt ends when the node 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from django.db import transaction
 
 from fogagent.messages import Outcome
 from fogpanel import live
+from fogpanel.rows import update_each
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
 from tasks.closing import (
@@ -35,15 +36,16 @@ from tasks.states import TaskState
 GIVE_UP_MOST = 200
 
 
-def doubt(node_ids: Collection[int], sentence: str, now: datetime) -> None:
+def doubt(sentences: Mapping[int, str], now: datetime) -> None:
     """These nodes fell silent: what is open there goes on if they live, and is looked after elsewhere."""
-    doubted = open_attempts(node_id__in=list(node_ids), doubted_at=None)
+    doubted = open_attempts(node_id__in=list(sentences), doubted_at=None)
     if not doubted:
         return
     _give_up_older_ones({attempt.task_id for attempt in doubted}, now)
-    Attempt.objects.filter(id__in=[a.id for a in doubted]).update(doubted_at=now, sentence=sentence)
+    why = {attempt.id: sentences[attempt.node_id] for attempt in doubted}
+    update_each(Attempt, ("doubted_at", "sentence"), [(now, why[a.id], a.id) for a in doubted])
     _end_what_was_cancelled(doubted, now)
-    try_again({a.task_id: Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in doubted}, now)
+    try_again({a.task_id: Ending(attempt_id=a.id, outcome=LOST, sentence=why[a.id]) for a in doubted}, now)
     _tell(doubted)
 
 

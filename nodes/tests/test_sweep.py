@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from conftest import MakeNode, take_lease
+from conftest import MakeFleet, MakeNode, take_lease
 from fogpanel.models import Event, PanelPresence
-from nodes import leases, presence
+from nodes import jobs, leases, presence
 from nodes.jobs import forget_old_rows, lose_silent_nodes, stretch_heartbeats, thin_samples
 from nodes.models import Node, Order, Sample
 
@@ -108,6 +109,66 @@ def test_a_large_fleet_beats_more_slowly(make_node: MakeNode, settings: object) 
     node.refresh_from_db()
     assert (node.heartbeat_s, node.timeout_s) == (60.0, 180.0)
     assert Order.objects.get().node_id == node.id
+
+
+def stretch(now: datetime) -> None:
+    from fogpanel.jobs import run_if_due
+
+    assert run_if_due("stretch", 30, stretch_heartbeats.run_now, now)
+
+
+def test_a_grown_fleet_is_told_its_beat_some_hundred_nodes_at_a_time(
+    make_fleet: MakeFleet, settings: Settings, django_assert_max_num_queries: Any
+) -> None:
+    settings.HEARTBEATS_PER_S_MAX = 50
+    make_fleet(3000)
+    now = timezone.now()
+    with django_assert_max_num_queries(200) as seen:
+        stretch(now)
+    told = [
+        query["sql"] for query in seen if query["sql"].startswith("UPDATE") and '"timeout_s"' in query["sql"]
+    ]
+    assert len(told) == 3000 / jobs.AT_ONCE
+    assert set(Node.objects.values_list("heartbeat_s", "timeout_s")) == {(60.0, 180.0)}
+    assert set(Order.objects.values_list("node_id", flat=True)) == set(
+        Node.objects.values_list("id", flat=True)
+    )
+    stretch(now + timedelta(minutes=1))
+    assert Order.objects.count() == 3000
+
+
+def test_the_newest_beat_is_the_one_that_counts(make_node: MakeNode, settings: Settings) -> None:
+    """What a node was to be told while it could not hear it must not be said after what holds now."""
+    node, now = make_node(), timezone.now()
+    for minutes, most in ((0, 1 / 60), (1, 1 / 120)):
+        settings.HEARTBEATS_PER_S_MAX = most
+        stretch(now + timedelta(minutes=minutes))
+    [older, newer] = Order.objects.order_by("id")
+    assert (older.withdrawn_at is None, newer.withdrawn_at is None) == (False, True)
+    settings.HEARTBEATS_PER_S_MAX = 300
+    assert take_lease(node).heartbeat_s == 30
+    newer.refresh_from_db()
+    assert newer.withdrawn_at is not None
+
+
+@pytest.mark.parametrize("fleet", [1, 3000, 9300])
+def test_the_fleet_together_stays_below_the_rate(fleet: int, make_fleet: MakeFleet) -> None:
+    make_fleet(fleet)
+    heartbeat_s, timeout_s = leases.beat()
+    assert heartbeat_s >= max(30, fleet / 300)
+    assert timeout_s == 3 * heartbeat_s
+
+
+def test_many_silent_nodes_are_lost_by_the_batch(
+    make_fleet: MakeFleet, django_assert_max_num_queries: Any
+) -> None:
+    now = timezone.now()
+    make_fleet(100, deadline_at=now - timedelta(seconds=1), last_contact_at=now - timedelta(seconds=91))
+    with django_assert_max_num_queries(12):
+        lost = lose_silent_nodes(now, now - LONG_AGO)
+    assert len(lost) == Node.objects.filter(gone_at=now, connected=False).count() == 100
+    events = Event.objects.filter(kind="node.lost", level="warning")
+    assert set(events.values_list("subject_id", flat=True)) == set(lost)
 
 
 def test_old_samples_and_finished_orders_are_forgotten(make_node: MakeNode) -> None:

@@ -89,7 +89,7 @@ def test_writers_of_two_processes_agree(make_node: MakeNode, submitter: User, op
         node = Node.objects.order_by("?")[0]
         with transaction.atomic():
             locked_nodes().get(id=node.id)
-            release_nodes([node.id], "it was silent", timezone.now(), silent=node.id % 2 == 0)
+            release_nodes({node.id: "it was silent"}, timezone.now(), silent=node.id % 2 == 0)
         doubt.give_up(timezone.now() + timedelta(days=1))
 
     planners = [Planner(1), Planner(2)]

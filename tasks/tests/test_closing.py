@@ -166,7 +166,7 @@ def test_another_nodes_report_in_the_same_batch_hides_nothing(placed: Attempt, m
 
 def test_what_somebody_wanted_moved_costs_no_try(placed: Attempt, place: Place) -> None:
     for _ in range(5):
-        release_nodes([placed.node_id], "its node was drained", timezone.now(), silent=False)
+        release_nodes({placed.node_id: "its node was drained"}, timezone.now(), silent=False)
         assert place() == 1
     assert Task.objects.get().state == "assigned"
 

@@ -46,7 +46,7 @@ def elsewhere(make_node: MakeNode, running: Attempt) -> Node:
 
 def fall_silent(node: Node) -> None:
     Node.objects.filter(id=node.id).update(connected=False)
-    release_nodes([node.id], SENTENCE, timezone.now(), silent=True)
+    release_nodes({node.id: SENTENCE}, timezone.now(), silent=True)
 
 
 def come_back(node: Node, *holding: Attempt) -> None:
@@ -250,7 +250,7 @@ def test_the_replacement_fails_while_the_original_is_in_doubt(
 
 def test_it_says_goodbye_or_is_removed(running: Attempt, elsewhere: Node, place: Place) -> None:
     replaced(running, place)
-    release_nodes([running.node_id], "its node was removed", timezone.now(), silent=False)
+    release_nodes({running.node_id: "its node was removed"}, timezone.now(), silent=False)
     assert outcomes() == ["moved", ""]
     assert task_now() == ("assigned", elsewhere.id)
 
