@@ -52,6 +52,8 @@ def addresses(panel: Panel) -> dict[str, str]:
     return {
         "control panel": "/control-panel",
         "service": "/services/fog_coordinator/",
+        "topology over time": "/services/fog_coordinator/topology?position=0",
+        "what if": "/services/fog_coordinator/what-if",
         "nodes": "/nodes",
         "node": f"/nodes/{node}",
         "work of a node": f"/nodes/{node}/why",
@@ -70,7 +72,8 @@ def addresses(panel: Panel) -> dict[str, str]:
 
 
 PAGES = (
-    "control panel", "service", "nodes", "node", "work of a node", "drain a node", "add node", "tasks",
+    "control panel", "service", "topology over time", "what if",
+    "nodes", "node", "work of a node", "drain a node", "add node", "tasks",
     "no tasks", "new task", "task", "task explained now", "waiting task", "events", "settings", "not found",
 )  # fmt: skip
 

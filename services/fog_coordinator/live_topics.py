@@ -8,6 +8,7 @@ from django.utils import timezone
 from fogpanel import live
 from services.fog_coordinator.picture import shown
 from services.fog_coordinator.snapshots import present
+from services.fog_coordinator.what_if import newest
 
 AGEING_S = 5.0  # statuses change by silence alone
 PAUSE_S = 1.0  # between pictures of the whole fleet, however fast it changes
@@ -17,3 +18,9 @@ PAUSE_S = 1.0  # between pictures of the whole fleet, however fast it changes
 def render_routes(key: str) -> str:
     context = {**shown(present(timezone.now())), "oob": True}
     return render_to_string("services/fog_coordinator/_present.html", context)
+
+
+@live.topic("whatif", allow=live.viewer)
+def render_what_ifs(key: str) -> str:
+    context = {"runs": newest(), "oob": True}
+    return render_to_string("services/fog_coordinator/_what_ifs.html", context)

@@ -23,8 +23,11 @@ def keep(now: datetime) -> Snapshot | None:
     if last is not None and now - last.at < EVERY and _as_stored(picture) == (last.groups, last.nodes):
         return None
     groups, nodes = _as_stored(picture)
-    flows = [[flow.source, flow.target, flow.moved, flow.number] for flow in recent_flows(now).flows]
-    return Snapshot.objects.create(at=now, groups=groups, nodes=nodes, flows=flows)
+    recent = recent_flows(now)
+    flows = [[flow.source, flow.target, flow.moved, flow.number] for flow in recent.flows]
+    return Snapshot.objects.create(
+        at=now, groups=groups, nodes=nodes, flows=flows, flows_over_s=recent.over_s
+    )
 
 
 def _as_stored(picture: Picture) -> tuple[list[list[object]], list[list[object]]]:
@@ -54,7 +57,8 @@ def present(now: datetime) -> View:
 
 def past(snapshot: Snapshot) -> View:
     picture = Picture([tuple(group) for group in snapshot.groups], [tuple(node) for node in snapshot.nodes])
-    return View(snapshot.at, picture, Flows([Flow(*flow) for flow in snapshot.flows], EVERY.total_seconds()))
+    flows = Flows([Flow(*flow) for flow in snapshot.flows], snapshot.flows_over_s)
+    return View(snapshot.at, picture, flows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,4 +6,5 @@ from services.fog_coordinator import views
 
 urlpatterns = [
     path("topology", views.topology, name="coordinator-topology"),
+    path("what-if", views.what_if_page, name="what-if"),
 ]

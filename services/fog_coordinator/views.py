@@ -1,18 +1,18 @@
-"""The fleet at a moment of the past, or now."""
+"""The fleet at a moment of the past or now, and what other strategies would have done."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fogpanel.access import Role, requires
+from fogpanel.access import Role, allows, require, requires
 from nodes.views import PageRequest, asks_for
-from services.fog_coordinator import snapshots
-from services.fog_coordinator.forms import MomentForm
+from services.fog_coordinator import snapshots, what_if
+from services.fog_coordinator.forms import MomentForm, WhatIfForm
 from services.fog_coordinator.models import Snapshot
 from services.fog_coordinator.picture import shown
 
@@ -41,3 +41,26 @@ def _past(slider: snapshots.Slider) -> dict[str, Any]:
         return {}
     snapshot = Snapshot.objects.filter(id=slider.snapshot_id).first()
     return {"past": shown(snapshots.past(snapshot))} if snapshot else {}
+
+
+@requires(Role.VIEWER)
+def what_if_page(request: PageRequest) -> HttpResponse:
+    """The newest answers; a POST asks anew, which an operator may."""
+    form = WhatIfForm(request.POST or None)
+    status = 200
+    if request.method == "POST":
+        require(request.user, Role.OPERATOR)
+        if form.is_valid() and what_if.ask(request.user, form.cleaned_data["tasks"], timezone.now()):
+            return redirect("what-if")
+        if form.is_valid():
+            form.add_error(
+                None, f"{what_if.WAITING_MOST} wait for their answer already; try again when one has it."
+            )
+        status = 422
+    context = {
+        "section": "fog_coordinator",
+        "form": form,
+        "runs": what_if.newest(),
+        "may_ask": allows(request.user, Role.OPERATOR),
+    }
+    return render(request, "services/fog_coordinator/what_if.html", context, status=status)
