@@ -290,3 +290,45 @@ def test_a_nodes_page_follows_its_beats(visit: Visit, panel: Panel) -> None:
     before = course.get_attribute("data-course") or ""
     expect(course).not_to_have_attribute("data-course", before, timeout=LIVE_S)
     expect(page.locator("#load-chart canvas")).to_be_visible()
+
+
+def test_the_slider_looks_back_and_comes_to_now_again(visit: Visit, panel: Panel) -> None:
+    def snapshots() -> bool:
+        slider = page.locator("#moment")
+        page.reload()
+        return int(slider.get_attribute("max") or 0) >= 2
+
+    page = visit("/services/fog_coordinator/", "viewer")
+    until("two snapshots are taken", snapshots, every_s=1.0)
+    connected(page)
+    past, present = page.get_by_test_id("topology-past"), page.get_by_test_id("topology-present")
+    expect(present).to_be_visible()
+    page.get_by_test_id("topology-slider").press("ArrowLeft")
+    expect(past).to_contain_text("As it was")
+    expect(present).to_be_hidden()
+    expect(page.get_by_test_id("topology-slider")).to_be_focused()
+    page.get_by_role("link", name="Later").click()
+    expect(past).to_have_count(0)
+    expect(present).to_be_visible()
+
+
+def test_strategies_are_compared_by_what_ran(visit: Visit, panel: Panel) -> None:
+    task = panel.submit(driver="python", source="print(1)", name="replayed")
+    panel.wait_for_state(task, "succeeded")
+    page = visit("/services/fog_coordinator/what-if", "operator")
+    connected(page)
+    page.get_by_role("button", name="Compare").click()
+    for name in ("As it was", "Round robin", "Privacy aware"):
+        expect(page.get_by_role("row", name=name).first).to_be_visible(timeout=LIVE_S)
+
+
+def test_one_node_is_asked_about_by_name(visit: Visit, panel: Panel) -> None:
+    task = panel.submit(driver="python", source="print(1)", name="asked about")
+    panel.wait_for_state(task, "succeeded")
+    page = visit(f"/tasks/{task}", "viewer")
+    page.get_by_test_id("explain-now").click()
+    page.get_by_test_id("explain-search").fill("mix-ap")
+    answer = page.get_by_test_id("explained-now")
+    expect(answer).to_contain_text("1 to 1 of 1")
+    answer.get_by_role("link", name="mix-ap-south").click()
+    expect(page.get_by_test_id("node-why")).to_contain_text("as of", timeout=LIVE_S)
