@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
+import httpx
 import pytest
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
-from e2e.system.api import Api, until
+from e2e.system.api import ADMIN, Api, until
 from e2e.system.cluster import HOSTS, Cluster
 from e2e.system.panel import SWEEP_S
 from e2e.system.samples import count_slowly, counted, echo
@@ -62,6 +67,31 @@ def test_each_host_sees_what_the_other_did_while_it_happens(cluster: Cluster) ->
     until("the other host has the first line", lambda: "line 0" in other.log_text(task))
     assert other.wait_for_state(task, "succeeded")["attempts_made"] == 1
     assert one.output(task) == other.output(task) == counted(4)
+
+
+@pytest.mark.parametrize("watched", HOSTS)
+def test_a_browser_on_either_host_sees_a_task_end(cluster: Cluster, watched: str) -> None:
+    """It is handed in on the other host, and its agent may be connected to any."""
+    other = next(name for name in HOSTS if name != watched)
+    task = cluster.host(other).submit(**count_slowly(2, 0.5))
+    with live_socket(cluster.host(watched), f"task:{task}") as socket:
+        frames = iter(lambda: str(socket.recv(timeout=60)), "")
+        assert any("succeeded" in frame for frame in frames)
+
+
+@contextmanager
+def live_socket(api: Api, topics: str) -> Iterator[ClientConnection]:
+    """The socket of a page that the admin has open."""
+    with httpx.Client(base_url=api.url, trust_env=False, timeout=30) as browser:
+        token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', browser.get("/sign-in").text)
+        assert token is not None
+        form = {"username": ADMIN, "password": api.password, "csrfmiddlewaretoken": token[1]}
+        assert browser.post("/sign-in", data=form).headers["Location"] == "/control-panel"
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    address = f"{api.url.replace('http://', 'ws://')}/ws/live/?topics={topics}"
+    headers = {"Cookie": cookies}
+    with connect(address, origin=Origin(api.url), additional_headers=headers, proxy=None) as socket:
+        yield socket
 
 
 def test_a_task_is_cancelled_on_the_host_that_does_not_hold_its_agent(cluster: Cluster) -> None:
