@@ -23,6 +23,7 @@ from nodes.locks import locked_nodes
 from nodes.models import Node
 
 SWEEP_MOST = 200
+FLAPPING = ("name", "flaps", "unstable_since", "unstable_until", "hold_s")
 
 
 def flap_rule() -> FlapRule:
@@ -32,7 +33,7 @@ def flap_rule() -> FlapRule:
 def note_flaps(node_ids: Collection[int], now: datetime) -> None:
     """The connections of these nodes broke, within the caller's transaction. Going in order is no break."""
     noted: list[tuple[Node, Flapping]] = []
-    for node in _locked(id__in=node_ids, said_goodbye=False):
+    for node in _locked(id__in=node_ids, said_goodbye=False).only(*FLAPPING):
         before = _flapping(node)
         after = before.broke(now.timestamp(), flap_rule(), may_hold=lambda: _may_hold(now))
         if after.since is not None and before.since is None:
