@@ -24,6 +24,8 @@ def main(argv: list[str]) -> int:
     asked = parser.parse_args(argv)
     report = BENCHES[asked.name]()
     print(report.as_json() if asked.json else report.as_text())
+    if report.note:
+        print(report.note, file=sys.stderr)
     return 0
 
 

@@ -36,8 +36,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
+    """``note`` is for whoever looks on, and no part of the figures."""
+
     bench: str
     rows: Sequence[Row]
+    note: str = ""
 
     def as_json(self) -> str:
         return json.dumps(

@@ -6,7 +6,7 @@ that is not timed, but following those changes is. The peer is what Celery needs
 broker, before any worker has seen it: the least that routing through a queue costs.
 
 Seconds are those that this process had a core for: planning waits for nothing, and what else runs on
-the machine should not show.
+the machine should not show. The cost against the size of the fleet is drawn to `var/bench/routing.svg`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ import os
 import random
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from celery import Celery
 
 from bench.local_broker import broker_url
+from bench.plot import loglog
 from bench.report import Better, Report, Row
 from coordinator.fleet import Fleet
 from coordinator.planning import plan
 from coordinator.values import Decision, FogNode, Resources, RoutingStrategy, Task
+from fogpanel.supervisor.places import ROOT
 from fogpanel.supervisor.problems import CannotStart
 
 FLEET_SIZES = (10, 1_000, 10_000, 100_000)
@@ -36,6 +40,7 @@ ORDERED = (RoutingStrategy.ROUND_ROBIN, RoutingStrategy.LEAST_LOADED)
 BARS = {strategy: 20_000 if strategy in ORDERED else 2_000 for strategy in RoutingStrategy}
 GROWTH_BAR = 2.0
 PUBLISHED = 2_000
+MICROSECONDS = 1e6
 
 NOW = 1_000_000.0
 REGIONS = ("eu-west", "eu-north", "us-east", "us-west", "sa-east", "ap-south", "ap-east", "af-south")
@@ -72,7 +77,21 @@ def measure() -> Report:
         )
         for strategy in RoutingStrategy
     ]
-    return Report(bench="routing", rows=rows)
+    return Report(
+        bench="routing", rows=rows, note=f"The plot of cost against fleet size is in {_plot(costs)}."
+    )
+
+
+def _plot(costs: Mapping[tuple[RoutingStrategy, int], float]) -> Path:
+    """Draw the cost of a decision over the size of the fleet; where the drawing is."""
+    lines = {
+        str(strategy): [(size, MICROSECONDS * costs[strategy, size]) for size in FLEET_SIZES]
+        for strategy in RoutingStrategy
+    }
+    path = ROOT / "var" / "bench" / "routing.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(loglog("Cost of a routing decision", "nodes", "µs of core time", lines))
+    return path
 
 
 def _cost(strategy: RoutingStrategy, nodes: list[FogNode]) -> float:
