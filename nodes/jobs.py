@@ -13,7 +13,8 @@ from fogagent.messages import Configure
 from fogpanel import audit, live, retention
 from fogpanel.jobs import Run, job
 from fogpanel.models import Event
-from fogpanel.parameters.catalogue import SWEEP_S
+from fogpanel.parameters.catalogue import HEARTBEAT_S, SWEEP_S
+from fogpanel.parameters.store import current
 from fogpanel.wakes import wake
 from nodes import archive, behaviour, draining, leases, outbox
 from nodes.gone import give_work_away
@@ -25,7 +26,7 @@ SAMPLES_KEPT = timedelta(days=2)
 SAMPLES_WHOLE = timedelta(hours=1)
 ORDERS_KEPT = timedelta(days=1)
 AT_ONCE = 300  # nodes in one commit
-BEAT_TOLERANCE = 1.25  # intervals are told anew only when they are off by more than this factor
+BEAT_TOLERANCE = 1.25  # stretched intervals are told anew only when off by more than this factor
 
 
 @job(every_s=SWEEP_S)
@@ -105,10 +106,13 @@ def archive_nodes(run: Run) -> None:
 
 @job(every_s=30)
 def stretch_heartbeats(run: Run) -> None:
-    """Tell agents a new interval when the fleet has outgrown (or shrunk below) the one they keep."""
+    """Tell agents a new beat when a parameter was changed, or the fleet has outgrown (or shrunk below) the
+    one they keep."""
     heartbeat_s, timeout_s = leases.beat()
-    tolerated = (heartbeat_s / BEAT_TOLERANCE, heartbeat_s * BEAT_TOLERANCE)
-    off = Node.objects.filter(connected=True, archived_at=None).exclude(heartbeat_s__range=tolerated)
+    kept = Q(heartbeat_s=heartbeat_s, timeout_s=timeout_s)
+    if heartbeat_s > current(HEARTBEAT_S):  # stretched, so that it changes with every node that comes
+        kept = Q(heartbeat_s__range=(heartbeat_s / BEAT_TOLERANCE, heartbeat_s * BEAT_TOLERANCE))
+    off = Node.objects.filter(connected=True, archived_at=None).exclude(kept)
     ids = list(off.order_by("id").values_list("id", flat=True))
     for start in range(0, len(ids), AT_ONCE):
         _tell_beat(ids[start : start + AT_ONCE], heartbeat_s, timeout_s, run.now)

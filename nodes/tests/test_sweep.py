@@ -11,6 +11,7 @@ from pytest_django.fixtures import Settings
 
 from conftest import MakeFleet, MakeNode, take_lease
 from fogpanel.models import Event, PanelPresence
+from fogpanel.parameters import changing, store
 from nodes import jobs, leases, presence
 from nodes.jobs import forget_old_rows, lose_silent_nodes, stretch_heartbeats, thin_samples
 from nodes.models import Node, Order, Sample
@@ -108,6 +109,21 @@ def test_a_large_fleet_beats_more_slowly(make_node: MakeNode, settings: object) 
     assert run_if_due("stretch", 30, stretch_heartbeats.run_now, now)
     node.refresh_from_db()
     assert (node.heartbeat_s, node.timeout_s) == (60.0, 180.0)
+    assert Order.objects.get().node_id == node.id
+
+
+@pytest.mark.parametrize("changed", [{"timeout_s": 95.0}, {"heartbeat_s": 28.0}])
+def test_a_changed_parameter_is_told_to_those_who_are_connected(
+    make_node: MakeNode, changed: dict[str, float]
+) -> None:
+    node = make_node()
+    stretch(timezone.now())
+    assert not Order.objects.exists()
+    changing.change(changed, None, timezone.now())
+    store.copy.forget()
+    stretch(timezone.now() + timedelta(minutes=1))
+    node.refresh_from_db()
+    assert (node.heartbeat_s, node.timeout_s) == leases.beat() != (30.0, 90.0)
     assert Order.objects.get().node_id == node.id
 
 
