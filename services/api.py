@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
 
-from django.db.models import Count, Sum
 from django.http import HttpResponse
 from django.utils import timezone
 from ninja import Router, Schema
 
+from coordinator.values import Resources
 from fogpanel.access import Role, require
 from fogpanel.api_auth import SignedInRequest
 from fogpanel.idempotency import answer_once
 from fogpanel.problems import Problem, not_found
-from nodes.status import with_status
 from services import cards, control
 from services.catalogue import BY_SLUG
-from services.fleet import COUNTED_TO, fleet_nodes, user_tasks
+from services.fleet import COUNTED_TO, user_tasks
+from services.fleet_groups import counted, groups
 from services.models import ServiceState
 from tasks.states import TaskState
 
@@ -116,38 +115,23 @@ def get_topology(request: SignedInRequest) -> Topology:
     """The fleet at this moment."""
     require(request.user, Role.VIEWER)
     now = timezone.now()
-    nodes = with_status(fleet_nodes(), now).order_by()
-    groups = nodes.values("status", "node_type", "region").annotate(nodes=Count("id"), **SUMS)
-    rows = [dict[str, Any](group) for group in groups]
+    fleet = groups(now)
     return Topology(
         taken_at=now,
-        nodes_total=sum(row["nodes"] for row in rows),
-        by_status=_counted(rows, "status"),
-        by_type=_counted(rows, "node_type"),
-        by_region=_counted(rows, "region"),
-        total=_amount(rows, "total"),
-        free=_amount(rows, "free"),
+        nodes_total=sum(group.nodes for group in fleet),
+        by_status=counted(fleet, lambda group: group.status),
+        by_type=counted(fleet, lambda group: group.node_type),
+        by_region=counted(fleet, lambda group: group.region),
+        total=_amount(group.total for group in fleet),
+        free=_amount(group.free for group in fleet),
         queued=_in_state(TaskState.QUEUED),
         running=_in_state(TaskState.ASSIGNED) + _in_state(TaskState.RUNNING),
     )
 
 
-AMOUNTS = {"cpu_millis": "cpu_millis", "memory_mb": "memory_mb", "disk_mb": "disk_mb", "gpus": "gpu_count"}
-# Prefixed, since an annotation may not have the name of a column.
-SUMS = {f"total_of_{name}": Sum(column) for name, column in AMOUNTS.items()} | {
-    f"free_of_{name}": Sum(f"free_{column}") for name, column in AMOUNTS.items()
-}
-
-
-def _counted(rows: Iterable[dict[str, Any]], name: str) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for row in rows:
-        counts[row[name]] += row["nodes"]
-    return dict(counts)
-
-
-def _amount(rows: Iterable[dict[str, Any]], kind: str) -> Amount:
-    return Amount(**{name: sum(row[f"{kind}_of_{name}"] for row in rows) for name in AMOUNTS})
+def _amount(amounts: Iterable[Resources]) -> Amount:
+    total: Resources = sum(amounts, start=Resources())
+    return Amount(**asdict(total))
 
 
 def _in_state(state: TaskState) -> int:

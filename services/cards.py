@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,13 +45,19 @@ class Card:
 
 def cards(now: datetime) -> list[Card]:
     rows = ServiceState.objects.in_bulk()
-    return [card(service, rows, now) for service in SERVICES]
+    samples = _samples([service.slug for service in SERVICES])
+    return [_card(service, rows, samples[service.slug], now) for service in SERVICES]
 
 
 def card(service: Service, rows: Mapping[str, ServiceState], now: datetime) -> Card:
     """``rows`` by slug: its own, and those of the services that it needs."""
+    return _card(service, rows, _samples([service.slug])[service.slug], now)
+
+
+def _card(
+    service: Service, rows: Mapping[str, ServiceState], samples: list[ServiceSample], now: datetime
+) -> Card:
     row = rows.get(service.slug)
-    samples = list(ServiceSample.objects.filter(slug=service.slug).order_by("-at")[:BEATS])[::-1]
     state, sentence = present_state(service, row, now)
     needed = [present for slug in service.needs if (present := BY_SLUG.get(slug))]
     sentence = (
@@ -60,6 +66,16 @@ def card(service: Service, rows: Mapping[str, ServiceState], now: datetime) -> C
     )
     figures = row.figures if row else []
     return Card(service, state, sentence, figures, row.probed_at if row else None, samples)
+
+
+def _samples(slugs: Sequence[str]) -> dict[str, list[ServiceSample]]:
+    """The newest `BEATS` of each, oldest first; one statement for all, each part read from the index."""
+    newest = "SELECT * FROM (SELECT * FROM {table} WHERE slug = %s ORDER BY at DESC LIMIT {beats}) AS newest"
+    part = newest.format(table=ServiceSample._meta.db_table, beats=BEATS)
+    found: dict[str, list[ServiceSample]] = {slug: [] for slug in slugs}
+    for sample in ServiceSample.objects.raw(" UNION ALL ".join([part] * len(slugs)), slugs):
+        found[sample.slug].append(sample)
+    return {slug: sorted(samples, key=lambda sample: sample.at) for slug, samples in found.items()}
 
 
 def blame(state: str, needed: Iterable[tuple[str, str]]) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models import Count, Min, QuerySet
 
 from coordinator.values import NodeStatus
 from fogpanel.templatetags.fog import tone
-from nodes.models import Node
-from nodes.status import with_status
+from services.fleet_groups import Group, counted
 from tasks.models import Task
 from tasks.states import TaskState
 
@@ -26,7 +25,7 @@ REST = (NodeStatus.BUSY, NodeStatus.MAINTENANCE, NodeStatus.OFFLINE)  # than idl
 @dataclass(frozen=True, slots=True)
 class Summary:
     at: datetime
-    nodes: dict[str, int]  # status → number
+    nodes: Mapping[str, int]  # status → number
     cpu_millis: int
     cpu_reserved_millis: int
     memory_mb: int
@@ -82,17 +81,15 @@ class Span:
     state: str = TaskState.RUNNING
 
 
-def fleet_nodes() -> QuerySet[Node]:
-    return Node.objects.filter(archived_at=None, approved_at__isnull=False)
-
-
 def user_tasks() -> QuerySet[Task]:
     return Task.objects.filter(canary=False)
 
 
-def summary(now: datetime) -> Summary:
-    by_status = _by_status(now)
-    offered = [row for status, row in by_status.items() if status != NodeStatus.OFFLINE]
+def summary(now: datetime, fleet: Sequence[Group]) -> Summary:
+    """``fleet``: its groups at the same moment."""
+    offered = [group for group in fleet if group.status != NodeStatus.OFFLINE]
+    cpu_millis = sum(group.total.cpu_millis for group in offered)
+    memory_mb = sum(group.total.memory_mb for group in offered)
     of_hour = _finished_since(now - timedelta(seconds=HOUR_S))
     running = _running()
     queued, oldest_at = _queue()
@@ -100,11 +97,11 @@ def summary(now: datetime) -> Summary:
     finished = [span for span in of_hour if _age_s(span, now) <= covered_s]
     return Summary(
         at=now,
-        nodes={status: row["number"] for status, row in by_status.items()},
-        cpu_millis=sum(row["cpu"] for row in offered),
-        cpu_reserved_millis=sum(row["cpu"] - row["cpu_free"] for row in offered),
-        memory_mb=sum(row["memory"] for row in offered),
-        memory_reserved_mb=sum(row["memory"] - row["memory_free"] for row in offered),
+        nodes=counted(fleet, lambda group: group.status),
+        cpu_millis=cpu_millis,
+        cpu_reserved_millis=cpu_millis - sum(group.free.cpu_millis for group in offered),
+        memory_mb=memory_mb,
+        memory_reserved_mb=memory_mb - sum(group.free.memory_mb for group in offered),
         running=len(running),
         queued=queued,
         oldest_queued_s=max(0.0, (now - oldest_at).total_seconds()) if oldest_at else None,
@@ -117,8 +114,11 @@ def summary(now: datetime) -> Summary:
 
 def running_course(spans: Sequence[Span], now: datetime, covered_s: float) -> list[float]:
     """How many tasks ran at each of `BUCKETS` moments of the stretch that ends now."""
+    begun = [span for span in spans if span.started_at is not None]
+    starts = sorted(span.started_at for span in begun if span.started_at)
+    ends = sorted(span.finished_at for span in begun if span.finished_at)
     moments = [now - timedelta(seconds=covered_s * i / BUCKETS) for i in reversed(range(BUCKETS))]
-    return [float(sum(_ran_at(span, moment) for span in spans)) for moment in moments]
+    return [float(bisect_right(starts, moment) - bisect_right(ends, moment)) for moment in moments]
 
 
 def finished_course(spans: Sequence[Span], now: datetime, covered_s: float) -> list[float]:
@@ -128,12 +128,6 @@ def finished_course(spans: Sequence[Span], now: datetime, covered_s: float) -> l
         if span.finished_at is not None:
             course[max(0, BUCKETS - 1 - int(BUCKETS * _age_s(span, now) / covered_s))] += 1
     return course
-
-
-def _ran_at(span: Span, moment: datetime) -> bool:
-    if span.started_at is None or span.started_at > moment:
-        return False
-    return span.finished_at is None or span.finished_at > moment
 
 
 def _age_s(span: Span, now: datetime) -> float:
@@ -171,20 +165,3 @@ def _queue() -> tuple[int, datetime | None]:
     oldest = user_tasks().filter(state=TaskState.QUEUED).order_by("id")[: COUNTED_TO + 1]
     found = oldest.aggregate(number=Count("id"), since=Min("created_at"))
     return found["number"], found["since"]
-
-
-def _by_status(now: datetime) -> dict[str, Any]:
-    """For each status: how many nodes, what they offer, and what of that is free."""
-    counted = (
-        with_status(fleet_nodes(), now)
-        .order_by()
-        .values("status")
-        .annotate(
-            number=Count("id"),
-            cpu=Sum("cpu_millis"),
-            cpu_free=Sum("free_cpu_millis"),
-            memory=Sum("memory_mb"),
-            memory_free=Sum("free_memory_mb"),
-        )
-    )
-    return {row["status"]: row for row in counted}

@@ -8,6 +8,7 @@ from django.utils import timezone
 from fogpanel import live
 from services import cards, fleet, happenings, navigation, topology
 from services.catalogue import BY_SLUG
+from services.fleet_groups import groups
 from services.models import ServiceState
 
 AGEING_S = 5.0  # statuses change by silence alone
@@ -27,7 +28,8 @@ def render_nav(key: str) -> str:
 
 @live.topic("fleet", allow=live.viewer, every_s=AGEING_S, pause_s=PAUSE_S)
 def render_fleet(key: str) -> str:
-    return _fragment("_fleet", fleet=fleet.summary(timezone.now()))
+    now = timezone.now()
+    return _fragment("_fleet", fleet=fleet.summary(now, groups(now)))
 
 
 @live.topic("services", allow=live.viewer, every_s=AGEING_S)

@@ -29,7 +29,7 @@ from nodes.models import Order
 from nodes.status import with_status
 from services import cards
 from services.catalogue import SERVICES
-from services.fleet import fleet_nodes
+from services.fleet_groups import fleet_nodes
 from services.models import ServiceState, State
 from tasks.models import Task
 from tasks.states import TaskState

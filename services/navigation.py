@@ -22,8 +22,12 @@ class Dot:
 
 
 def counts() -> dict[str, int]:
-    tasks = Task.objects.filter(canary=False).order_by().values("id")[:COUNTED_TO]
-    return {"nodes": Node.objects.filter(archived_at=None).count(), "tasks": tasks.count()}
+    """Each counted to `COUNTED_TO` and no further."""
+    nodes, tasks = Node.objects.filter(archived_at=None), Task.objects.filter(canary=False)
+    return {
+        name: rows.order_by().values("id")[:COUNTED_TO].count()
+        for name, rows in {"nodes": nodes, "tasks": tasks}.items()
+    }
 
 
 def dots() -> list[Dot]:

@@ -9,12 +9,11 @@ from datetime import datetime
 from math import ceil, cos, pi, sin, sqrt
 from typing import TypeAlias
 
-from django.db.models import Count
-
 from coordinator.geo import region_point
 from coordinator.values import NodeType
 from nodes.status import with_status
-from services.fleet import fleet_nodes
+from services import fleet_groups
+from services.fleet_groups import fleet_nodes
 from services.map_grid import places
 
 Group: TypeAlias = tuple[str, str, str, int]  # region, kind, status, number of nodes
@@ -78,11 +77,7 @@ class Map:
 
     regions: list[Region]
     nodes_per_shape: int
-
-    @property
-    def reach(self) -> int:
-        shapes = [shape for region in self.regions for shape in region.shapes]
-        return ceil(max((shape.reach for shape in shapes), default=REACH_MIN) + 1)
+    reach: int
 
     @property
     def side(self) -> int:
@@ -106,16 +101,18 @@ class Picture:
     nodes: list[NodeFact]
 
 
-def take_picture(now: datetime) -> Picture:
+def take_picture(now: datetime, fleet: Sequence[fleet_groups.Group] | None = None) -> Picture:
+    """``fleet``: its groups at the same moment, from who has looked already."""
+    found = fleet_groups.groups(now) if fleet is None else fleet
+    if sum(group.nodes for group in found) > SHAPES_MAX:
+        return Picture([(group.region, group.node_type, group.status, group.nodes) for group in found], [])
     nodes = _one_by_one(now)
-    if len(nodes) > SHAPES_MAX:
-        return Picture(_groups(now), [])
     counted = Counter((region, node_type, status) for _, _, region, node_type, status in nodes)
     return Picture([(*group, number) for group, number in sorted(counted.items())], nodes)
 
 
-def topology(now: datetime) -> Map:
-    return draw(take_picture(now))
+def topology(now: datetime, fleet: Sequence[fleet_groups.Group] | None = None) -> Map:
+    return draw(take_picture(now, fleet))
 
 
 def draw(picture: Picture) -> Map:
@@ -135,9 +132,9 @@ def lay_out(marks: Sequence[Mark], counts: Mapping[str, int], per_shape: int) ->
         by_region[mark.region].append(mark)
     names = sorted(counts, key=lambda name: (_longitude(name), name))
     cells = places(names)
-    return Map(
-        [Region(name, counts[name], _cluster(by_region[name]), *cells[name]) for name in names], per_shape
-    )
+    regions = [Region(name, counts[name], _cluster(by_region[name]), *cells[name]) for name in names]
+    reaches = [shape.reach for region in regions for shape in region.shapes]
+    return Map(regions, per_shape, reach=ceil(max(reaches, default=REACH_MIN) + 1))
 
 
 def polygon(node_type: str, x: float, y: float, size: float) -> str:
@@ -149,14 +146,8 @@ LEGEND = [(node_type.value.replace("_", " "), polygon(node_type, 0, 0, 5.5)) for
 
 
 def _one_by_one(now: datetime) -> list[NodeFact]:
-    """Every node; one more than `SHAPES_MAX` means that there are too many."""
     nodes = with_status(fleet_nodes(), now).order_by("region", "node_type", "id")
-    return list(nodes.values_list("id", "name", "region", "node_type", "status")[: SHAPES_MAX + 1])
-
-
-def _groups(now: datetime) -> list[Group]:
-    nodes = with_status(fleet_nodes(), now).order_by("region", "node_type", "status")
-    return list(nodes.values_list("region", "node_type", "status").annotate(Count("id")))
+    return list(nodes.values_list("id", "name", "region", "node_type", "status"))
 
 
 def _mark(node_id: int, name: str, region: str, node_type: str, status: str) -> Mark:

@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from fogpanel.access import Role, allows, requires
-from services import cards, control, fleet, happenings, topology
+from services import cards, control, fleet, fleet_groups, happenings, topology
 from services.catalogue import BY_SLUG, SERVICES
 from services.models import ServiceState, State
 
@@ -22,12 +22,13 @@ from services.models import ServiceState, State
 @requires(Role.VIEWER)
 def control_panel(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
+    groups = fleet_groups.groups(now)
     context = {
         "section": "panel",
         "may_submit": allows(request.user, Role.SUBMITTER),
-        "fleet": fleet.summary(now),
+        "fleet": fleet.summary(now, groups),
         "cards": cards.cards(now),
-        "map": topology.topology(now),
+        "map": topology.topology(now, groups),
         "lanes": happenings.stream(now),
         "lines": happenings.newest_lines(),
     }

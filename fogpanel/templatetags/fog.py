@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import lucide
@@ -58,6 +59,12 @@ def tone(state: str) -> str:
 @register.simple_tag
 def icon(name: str, size: int = 18) -> SafeString:
     """A Lucide icon that screen readers skip; the word beside it says what it means."""
+    return _drawn(name, size)
+
+
+@cache
+def _drawn(name: str, size: int) -> SafeString:
+    """Kept, since a page of fifty rows draws the same few icons a hundred times."""
     return mark_safe(lucide._render_icon(name, size, aria_hidden="true"))
 
 

@@ -15,6 +15,7 @@ from fogpanel import audit
 from nodes.models import Node
 from services import fleet, happenings, topology
 from services.fleet import Span
+from services.fleet_groups import groups
 from services.map_grid import COLUMNS, SPAN, places
 from tasks.models import Task
 from tasks.states import TaskState
@@ -39,8 +40,12 @@ def make_task(submitter: User) -> MakeTask:
     return make
 
 
+def summary(now: datetime) -> fleet.Summary:
+    return fleet.summary(now, groups(now))
+
+
 def test_an_empty_fleet(now: datetime) -> None:
-    found = fleet.summary(now)
+    found = summary(now)
     assert (found.nodes_total, found.cpu_percent, found.running, found.queued) == (0, 0, 0, 0)
     assert (found.oldest_queued_s, found.failed_share, found.finished_per_s) == (None, None, 0)
 
@@ -53,7 +58,7 @@ def test_nodes_by_status(make_node: MakeNode, now: datetime) -> None:
     make_node(deadline_at=now - SECOND)
     make_node(archived_at=now)
     make_node(approved_at=None)
-    found = fleet.summary(now)
+    found = summary(now)
     assert found.nodes == {"idle": 1, "active": 1, "busy": 1, "maintenance": 1, "offline": 1}
     assert (found.nodes_here, found.nodes_total) == (4, 5)
     assert found.nodes_in_words == "2 idle or active · 1 busy · 1 maintenance · 1 offline"
@@ -63,7 +68,7 @@ def test_nodes_by_status(make_node: MakeNode, now: datetime) -> None:
 def test_what_is_offline_offers_nothing(make_node: MakeNode, now: datetime) -> None:
     make_node(cpu_millis=2000, free_cpu_millis=500, memory_mb=4096, free_memory_mb=1024)
     make_node(cpu_millis=8000, deadline_at=now - SECOND)
-    found = fleet.summary(now)
+    found = summary(now)
     assert (found.cpu_reserved_millis, found.cpu_millis, found.cpu_percent) == (1500, 2000, 75)
     assert (found.memory_reserved_mb, found.memory_mb, found.memory_percent) == (3072, 4096, 75)
 
@@ -76,7 +81,7 @@ def test_work_in_numbers(make_task: MakeTask, now: datetime) -> None:
         make_task(state=state, started_at=now - (age_s + 5) * SECOND, finished_at=now - age_s * SECOND)
     make_task(canary=True, state=TaskState.FAILED, finished_at=now)
     make_task(canary=True)
-    found = fleet.summary(now)
+    found = summary(now)
     assert (found.running, found.queued) == (1, 2)
     assert found.oldest_queued_s == pytest.approx(4)
     assert found.finished_per_s == pytest.approx(3 / 60)
@@ -93,7 +98,7 @@ def test_a_busy_fleet_is_measured_over_a_shorter_time(
     for tenth in range(30):
         at = now - tenth * SECOND / 10
         make_task(state=TaskState.SUCCEEDED, started_at=at, finished_at=at)
-    assert fleet.summary(now).finished_per_s == pytest.approx(10 / 0.9)
+    assert summary(now).finished_per_s == pytest.approx(10 / 0.9)
 
 
 def test_courses_follow_the_spans(now: datetime) -> None:
