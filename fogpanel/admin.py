@@ -9,7 +9,15 @@ from django.http import HttpRequest
 
 from fogpanel import tokens
 from fogpanel.admin_site import ReadOnlyAdmin
-from fogpanel.models import ApiToken, Event, IdempotencyKey, JobState, PanelPresence, ParameterValue
+from fogpanel.models import (
+    ApiToken,
+    Event,
+    IdempotencyKey,
+    JobState,
+    PanelIdentity,
+    PanelPresence,
+    ParameterValue,
+)
 
 
 @admin.register(Event)
@@ -70,6 +78,12 @@ class ParameterValueAdmin(ReadOnlyAdmin):
     search_fields = ("name",)
     list_select_related = ("changed_by",)
     ordering = ("name",)
+
+
+@admin.register(PanelIdentity)
+class PanelIdentityAdmin(ReadOnlyAdmin):
+    list_display = ("id", "public_key")
+    search_fields = ("public_key",)
 
 
 @admin.register(PanelPresence)

@@ -160,6 +160,7 @@ def test_routing_weighs_by_the_parameters() -> None:
     assert weights().proximity_load == 40.0
 
 
+@pytest.mark.django_db(transaction=True)  # beat's scheduler closes connections as it sees fit
 def test_beat_follows_a_changed_interval() -> None:
     scheduler = JobScheduler(app=app)
     change(sweep_s=60)
