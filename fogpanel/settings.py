@@ -192,7 +192,7 @@ FLAPS_WINDOW_S = env.number("FOGPANEL_FLAPS_WINDOW_S", 600, least=1, most=86_400
 STEADY_S = env.number("FOGPANEL_STEADY_S", 60, least=0.1, most=86_400)
 COOL_S = env.number("FOGPANEL_COOL_S", 10, least=0.1, most=86_400)
 HEARTBEATS_PER_S_MAX = env.number("FOGPANEL_HEARTBEATS_PER_S_MAX", 300, least=1, most=100_000)
-SWEEP_S = env.number("FOGPANEL_SWEEP_S", 5, least=0.2, most=600)
+SWEEP_S = env.number("FOGPANEL_SWEEP_S", 5, least=1, most=600)
 PROBE_S = env.number("FOGPANEL_PROBE_S", 30, least=1, most=3600)
 AGEING_S = env.number("FOGPANEL_AGEING_S", 300, least=1, most=86_400)
 

@@ -27,7 +27,7 @@ __all__ = ["ADMIN", "Panel", "until"]  # with the two that all who have a panel 
 
 HEARTBEAT_S = 0.5
 TIMEOUT_S = 2.0
-SWEEP_S = 0.5
+SWEEP_S = 1.0
 
 SHORT_TIMES = {
     "FOGPANEL_HEARTBEAT_S": str(HEARTBEAT_S),
