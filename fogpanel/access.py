@@ -14,6 +14,8 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 
+from fogpanel.rows import select
+
 AnyUser: TypeAlias = AbstractBaseUser | AnonymousUser
 Arguments = ParamSpec("Arguments")
 Request = TypeVar("Request", bound=HttpRequest)
@@ -58,8 +60,13 @@ def _stored_role(user: AnyUser) -> Role | None:
         return None
     if user.is_staff or user.is_superuser:
         return Role.ADMIN
-    names = set(user.groups.filter(name__in=list(Role)).values_list("name", flat=True))
+    names = {name for (name,) in select(_GROUPS, user=user.pk)}
     return max((role for role in Role if role in names), key=_RANK.__getitem__, default=None)
+
+
+_GROUPS = """
+SELECT auth_group.name FROM auth_user_groups JOIN auth_group ON auth_group.id = auth_user_groups.group_id
+WHERE auth_user_groups.user_id = {user}"""
 
 
 def limit(user: User, at_most: Role) -> None:

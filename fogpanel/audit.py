@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from fogpanel import live
 from fogpanel.models import Event
+from fogpanel.rows import create
 
 SENTENCE_LENGTH = 500
 
@@ -31,16 +32,15 @@ def record(
     hold what changed, as JSON values. No ``actor`` means that the panel itself did it.
     """
     event = _event(kind, sentence, actor, subject, before, after, level)
-    event.save()
+    create([event])
     live.changed("events")
     return event
 
 
 def record_each(kind: str, sentences: Iterable[tuple[str, Model]], *, level: str = Event.Level.INFO) -> None:
     """Store that the same happened to many subjects, each with its sentence; the panel itself did it."""
-    events = Event.objects.bulk_create(
-        _event(kind, sentence, None, subject, None, None, level) for sentence, subject in sentences
-    )
+    events = [_event(kind, sentence, None, subject, None, None, level) for sentence, subject in sentences]
+    create(events)
     if events:
         live.changed("events")
 

@@ -21,6 +21,7 @@ from ninja import Schema
 from fogpanel.jobs import Run, job
 from fogpanel.models import IdempotencyKey
 from fogpanel.problems import Problem, invalid
+from fogpanel.rows import create
 
 KEPT = timedelta(hours=24)
 FORGET_EVERY_S = 3600
@@ -52,14 +53,9 @@ def answer_once(
         return _replay(known, digest)
     try:
         with transaction.atomic():
-            # The row comes first: of two equal requests at once, the second waits here for the first.
-            row = IdempotencyKey.objects.create(
-                user=user, key=key, request_digest=digest, status=status, created_at=timezone.now()
-            )
             body = effect().model_dump(mode="json")
-            if not secret:
-                row.body = body
-                row.save(update_fields=["body"])
+            # Of two equal requests at once, the second waits here for the first, and is then undone.
+            create([_answer(user, key, digest, status, None if secret else body)])
     except IntegrityError:
         if known := _find(user, key):
             return _replay(known, digest)
@@ -81,7 +77,16 @@ def _digest(request: HttpRequest) -> str:
 
 
 def _find(user: User, key: str) -> IdempotencyKey | None:
-    return IdempotencyKey.objects.filter(user=user, key=key).first()
+    return next(iter(IdempotencyKey.objects.raw(_FIND, [user.pk, key])), None)
+
+
+_FIND = "SELECT * FROM fogpanel_idempotencykey WHERE user_id = %s AND key = %s"
+
+
+def _answer(user: User, key: str, digest: str, status: int, body: Any) -> IdempotencyKey:
+    return IdempotencyKey(
+        user=user, key=key, request_digest=digest, status=status, body=body, created_at=timezone.now()
+    )
 
 
 def _replay(known: IdempotencyKey, digest: str) -> HttpResponse:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from string import Formatter
 from typing import Any, TypeAlias, TypeVar, cast
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models import Field, Model
 
 Item = TypeVar("Item")
@@ -48,6 +48,27 @@ def insert_each(
         (*given, *others),
         [(*row, *defaults) for row in rows],
     )
+
+
+def create(objects: Iterable[Model]) -> None:
+    """Insert new objects of one model and give them their keys, as `bulk_create` does; no signals."""
+    new = list(objects)
+    if not new:
+        return
+    names, attributes = _columns(type(new[0]))
+    rows = list(map(attrgetter(*attributes), new))
+    with transaction.atomic(savepoint=False):
+        keys = insert_numbered(type(new[0]), names, rows)
+    for key, made in zip(keys, new, strict=True):
+        made.pk = key
+        made._state.adding, made._state.db = False, connection.alias
+
+
+@lru_cache
+def _columns(model: type[Model]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of its fields but the key, and the attributes that hold what their columns do."""
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    return tuple(field.name for field in fields), tuple(field.attname for field in fields)
 
 
 def insert_numbered(model: type[Model], columns: Sequence[str], rows: Sequence[Row]) -> list[int]:
@@ -141,6 +162,11 @@ def for_update(*, skip_locked: bool = False) -> str:
     return " FOR NO KEY UPDATE SKIP LOCKED" if skip_locked else " FOR NO KEY UPDATE"
 
 
+def for_key_share() -> str:
+    """What ends a `select` whose rows are to stay until the transaction ends; others may refer to them."""
+    return " FOR KEY SHARE" if connection.features.has_select_for_update else ""
+
+
 def as_time(value: datetime | str) -> datetime:
     """A time as it came from `select`. SQLite keeps it as text, in UTC."""
     return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
@@ -218,6 +244,7 @@ def _update(model: type[Model], fields: tuple[Field[Any, Any], ...], where: str)
 
 
 def _reserve_keys(model: type[Model], number: int) -> list[int]:
+    assert connection.in_atomic_block, "whoever reserves keys outside of a transaction may get another's"
     table, key = model._meta.db_table, _key(model).column
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":

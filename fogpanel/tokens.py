@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from fogpanel import audit
@@ -71,12 +70,18 @@ def default_scopes(user: User) -> list[Scope]:
 
 def find(text: str, now: datetime) -> ApiToken | None:
     """The valid token with this text. Its ``user`` acts with what the token's scopes allow, no more."""
-    valid = Q(expires_at=None) | Q(expires_at__gt=now)
-    tokens = ApiToken.objects.select_related("user").filter(valid, revoked_at=None, user__is_active=True)
-    token = tokens.filter(digest=_digest(text)).first()
-    if token is not None:
-        limit(token.user, _strongest(token.scopes))
+    token = next(iter(ApiToken.objects.raw(_FIND, [_digest(text)])), None)
+    if token is None or token.revoked_at is not None or (token.expires_at and token.expires_at <= now):
+        return None
+    token.user = User.objects.raw(_FIND_USER, [token.user_id])[0]
+    if not token.user.is_active:
+        return None
+    limit(token.user, _strongest(token.scopes))
     return token
+
+
+_FIND = "SELECT * FROM fogpanel_apitoken WHERE digest = %s"
+_FIND_USER = "SELECT * FROM auth_user WHERE id = %s"
 
 
 def is_text_of(token: ApiToken, text: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from django.db import transaction
 
 from fogagent.messages import BLOB_CHUNK_BYTES
+from fogpanel.rows import as_time, for_key_share, select
 from tasks.models import Blob, BlobChunk
 
 
@@ -24,7 +25,7 @@ def store_blobs(contents: Iterable[bytes]) -> dict[bytes, Blob]:
     """
     by_hash = {hashlib.sha256(content).hexdigest(): content for content in contents}
     with transaction.atomic():
-        blobs = {blob.sha256: blob for blob in Blob.objects.select_for_update().filter(sha256__in=by_hash)}
+        blobs = _locked(list(by_hash))
         fresh = {sha256: content for sha256, content in by_hash.items() if sha256 not in blobs}
         if fresh:
             made = [Blob(sha256=sha256, size=len(content)) for sha256, content in fresh.items()]
@@ -35,6 +36,17 @@ def store_blobs(contents: Iterable[bytes]) -> dict[bytes, Blob]:
             )
             blobs |= {blob.sha256: blob for blob in made}
     return {content: blobs[sha256] for sha256, content in by_hash.items()}
+
+
+def _locked(hashes: Sequence[str]) -> dict[str, Blob]:
+    """Those that are stored; they stay until the transaction ends, so that the caller can refer to them."""
+    return {
+        sha256: Blob(sha256=sha256, size=size, created_at=as_time(created_at))
+        for sha256, size, created_at in select(_STORED + for_key_share(), hashes=hashes)
+    }
+
+
+_STORED = "SELECT sha256, size, created_at FROM tasks_blob WHERE sha256 IN {hashes} ORDER BY sha256"
 
 
 def _chunks(sha256: str, content: bytes) -> Iterable[BlobChunk]:

@@ -131,16 +131,12 @@ def _store_explanations(
     for decision in decisions:
         if decision.candidates:
             explained.setdefault((decision.strategy, decision.shape), decision)
-    rows = Explanation.objects.bulk_create(
-        Explanation(
-            rows=[_row(candidate) for candidate in decision.candidates],
-            shape=decision.shape,
-            fleet_version=decision.fleet_version,
-            created_at=now,
-        )
+    rows = [
+        ([_row(candidate) for candidate in decision.candidates], decision.shape, decision.fleet_version, now)
         for decision in explained.values()
-    )
-    return {key: row.pk for key, row in zip(explained, rows, strict=True)}
+    ]
+    keys = insert_numbered(Explanation, ("rows", "shape", "fleet_version", "created_at"), rows)
+    return dict(zip(explained, keys, strict=True))
 
 
 def _row(candidate: values.Candidate) -> dict[str, Any]:

@@ -77,9 +77,9 @@ def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:
     """Tasks in their order, each with the nodes that it failed on before as those to avoid."""
     tasks = list(tasks)
     failed_on: dict[int, set[int]] = defaultdict(set)
-    tried = [task.id for task in tasks if task.attempts_made]
-    for task_id, node_id in Attempt.objects.filter(task_id__in=tried).values_list("task_id", "node_id"):
-        failed_on[task_id].add(node_id)
+    if tried := [task.id for task in tasks if task.attempts_made]:
+        for task_id, node_id in Attempt.objects.filter(task_id__in=tried).values_list("task_id", "node_id"):
+            failed_on[task_id].add(node_id)
     inputs = fetched_inputs(tasks)
     return [
         _view(task, task.id, task.created_at.timestamp(), failed_on[task.id], inputs.get(task.id, NO_INPUTS))

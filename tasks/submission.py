@@ -21,6 +21,7 @@ from coordinator.values import RoutingStrategy
 from fogagent.messages import MAX_MODULE_BYTES, MAX_SOURCE_BYTES, MAX_STDIN_BYTES
 from fogpanel import audit, live
 from fogpanel.access import AnyUser, Role, require
+from fogpanel.rows import create
 from fogpanel.wakes import wake
 from tasks.blobs import store_blobs
 from tasks.fields import KIB, FieldError, Fields, shown
@@ -309,7 +310,8 @@ def submit_many(user: AnyUser, specs: Sequence[TaskSpec]) -> list[Task]:
     with transaction.atomic():
         contents = {content for spec in specs for content in (spec.payload, spec.stdin) if content}
         blobs = store_blobs(contents)
-        tasks = Task.objects.bulk_create([_row(user, spec, blobs) for spec in specs])
+        tasks = [_row(user, spec, blobs) for spec in specs]
+        create(tasks)
         _record(user, tasks)
         wake("submitted")
         live.changed("tasks", "fleet")

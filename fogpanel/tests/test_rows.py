@@ -7,7 +7,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from conftest import MakeNode
-from fogpanel.rows import insert_each, insert_numbered, update_each
+from fogpanel.rows import create, insert_each, insert_numbered, update_each
 from nodes.models import Group, Node, Order, Sample
 
 pytestmark = pytest.mark.django_db
@@ -61,6 +61,25 @@ def test_numbers_start_with_the_first_row(make_node: MakeNode) -> None:
     node = make_node()
     keys = insert_numbered(Sample, SAMPLE, [(node.id, timezone.now(), 1.0, 2, 3, 4)])
     assert keys == [Sample.objects.get().id]
+
+
+def test_new_objects_are_stored_as_they_are_and_get_their_keys(
+    make_node: MakeNode, django_assert_num_queries: pytest.FixtureRequest
+) -> None:
+    node = make_node()
+    now = timezone.now()
+    with django_assert_num_queries(2):  # type: ignore[operator]
+        made = [Order(node=node, kind=kind, body=b"1", created_at=now) for kind in ("run", "cancel")]
+        create(made)
+    stored = list(Order.objects.order_by("id"))
+    assert stored == made
+    assert [(order.node_id, order.kind, bytes(order.body), order.created_at) for order in stored] == [
+        (node.id, "run", b"1", now),
+        (node.id, "cancel", b"1", now),
+    ]
+    made[0].subject = "attempt:1"
+    made[0].save()
+    assert Order.objects.filter(subject="attempt:1").get() == made[0]
 
 
 def test_rows_that_are_there_are_left_out(db: None) -> None:
