@@ -2,6 +2,9 @@
 
 Django runs the synchronous parts of a request on a thread made for it. Most of what a small request
 costs is then that thread and a new connection. Here a request borrows a thread that an earlier one used.
+
+Where one middleware is synchronous, Django runs the others on the event loop, and each of them goes to
+the thread and back for what it does. Here they all run on the thread, with the view.
 """
 
 from __future__ import annotations
@@ -9,9 +12,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 KEPT = 8  # idle threads; with more requests at once there are more for as long as that lasts
 
@@ -20,6 +25,12 @@ class KeptThreadsHandler(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self._idle: list[ThreadPoolExecutor] = []
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async=False)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        return await sync_to_async(self.get_response)(request)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         # The last one used is the one whose memory is warm.
