@@ -18,7 +18,7 @@ from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-KEPT = 8  # idle threads; with more requests at once there are more for as long as that lasts
+KEPT = 32  # idle threads; with more requests at once there are more for as long as that lasts
 
 
 class KeptThreadsHandler(ASGIHandler):
