@@ -6,16 +6,18 @@ One event says when that begins, and one when an unstable node is steady again: 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from coordinator.behaviour import Cooling, Flapping, FlapRule, may_hold_back
 from fogpanel import audit, live
+from fogpanel.models import Event
 from fogpanel.rows import select, update_each
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
@@ -26,22 +28,49 @@ SWEEP_MOST = 200
 FLAPPING = ("name", "flaps", "unstable_since", "unstable_until", "hold_s")
 
 
+class Room:
+    """How many more may be held back: at most half of the nodes that are there. Counted when it is first
+    asked for, once for all that a transaction holds back."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._taken = 0
+
+    def is_left(self) -> bool:
+        held, there = self._counted
+        return may_hold_back(held + self._taken, there)
+
+    def take(self) -> None:
+        self._taken += 1
+
+    @cached_property
+    def _counted(self) -> tuple[int, int]:
+        there = Node.objects.filter(
+            archived_at=None, approved_at__isnull=False, said_goodbye=False, deadline_at__gte=self._now
+        )
+        held = Q(unstable_since__isnull=False) | Q(cooling_until__isnull=False)
+        found = there.aggregate(held=Count("id", filter=held), there=Count("id"))
+        return found["held"], found["there"]
+
+
 def flap_rule() -> FlapRule:
     return FlapRule(int(settings.FLAPS_MAX), settings.FLAPS_WINDOW_S, settings.STEADY_S)
 
 
 def note_flaps(node_ids: Collection[int], now: datetime) -> None:
     """The connections of these nodes broke, within the caller's transaction. Going in order is no break."""
+    rule, room = flap_rule(), Room(now)
     noted: list[tuple[Node, Flapping]] = []
+    unstable: list[tuple[Node, Flapping]] = []
     for node in _locked(id__in=node_ids, said_goodbye=False).only(*FLAPPING):
         before = _flapping(node)
-        after = before.broke(now.timestamp(), flap_rule(), may_hold=lambda: _may_hold(now))
+        after = before.broke(now.timestamp(), rule, may_hold=room.is_left)
+        noted.append((node, after))
         if after.since is not None and before.since is None:
-            _store_flappings([(node, after)], now)  # at once: the next one asks how many are held back
-            _tell_unstable(node, after)
-        else:
-            noted.append((node, after))
+            room.take()
+            unstable.append((node, after))
     _store_flappings(noted, now)
+    _tell_unstable(unstable)
 
 
 def note_connected(node_ids: Collection[int], now: datetime) -> None:
@@ -55,10 +84,12 @@ _COOLED_LATELY = "SELECT id FROM nodes_node WHERE id IN {ids} AND cool_s > 0"
 
 def note_work(failed: Collection[int], succeeded: Collection[int], now: datetime) -> None:
     """Attempts ended on these nodes: by the nodes' own fault, or well. Once a batch, however many."""
+    room = Room(now)
     for node in _locked(id__in=set(failed)) if failed else ():
         before = Cooling(node.cool_s, _seconds(node.cooling_until))
         after = before.failed(now.timestamp(), settings.COOL_S)
-        if after != before and _may_hold(now):
+        if after != before and room.is_left():
+            room.take()
             _store_cooling(node, after, now)
             _tell_cooling(node, after)
     warm = [node_id for (node_id,) in select(_COOLED_LATELY, ids=set(succeeded) - set(failed))]
@@ -97,15 +128,6 @@ def _locked(**filters: Any) -> QuerySet[Node]:
     return locked_nodes().filter(**filters).order_by("id")
 
 
-def _may_hold(now: datetime) -> bool:
-    """Of the nodes that are there, at most half are held back at once."""
-    there = Node.objects.filter(
-        archived_at=None, approved_at__isnull=False, said_goodbye=False, deadline_at__gte=now
-    )
-    held = there.filter(Q(unstable_since__isnull=False) | Q(cooling_until__isnull=False))
-    return may_hold_back(held.count(), there.count())
-
-
 def _flapping(node: Node) -> Flapping:
     return Flapping(
         flaps=tuple(node.flaps),
@@ -130,13 +152,20 @@ def _store_cooling(node: Node, cooling: Cooling, now: datetime) -> None:
     )
 
 
-def _tell_unstable(node: Node, flapping: Flapping) -> None:
-    sentence = (
-        f"{node.name} is unstable: its connection broke {len(flapping.flaps)} times within "
-        f"{duration(settings.FLAPS_WINDOW_S)}. It gets no new work until it was steady for "
-        f"{duration(flapping.hold_s)}"
+def _tell_unstable(unstable: Iterable[tuple[Node, Flapping]]) -> None:
+    within = duration(settings.FLAPS_WINDOW_S)
+    audit.record_each(
+        "node.unstable",
+        (
+            (
+                f"{node.name} is unstable: its connection broke {len(flapping.flaps)} times within {within}. "
+                f"It gets no new work until it was steady for {duration(flapping.hold_s)}",
+                node,
+            )
+            for node, flapping in unstable
+        ),
+        level=Event.Level.WARNING,
     )
-    audit.record("node.unstable", sentence, subject=node, level="warning")
 
 
 def _tell_cooling(node: Node, cooling: Cooling) -> None:

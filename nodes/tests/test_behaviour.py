@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from conftest import MakeNode
+from conftest import MakeFleet, MakeNode
 from coordinator.values import NodeStatus
 from fogpanel.models import Event
 from nodes import behaviour, leases
@@ -125,6 +126,19 @@ def test_at_most_half_of_the_fleet_is_held_back(node: Node) -> None:
     flap_often(node, now)
     flap_often(other, now)
     assert (node.unstable_since is not None, other.unstable_since) == (True, None)
+
+
+def test_of_many_that_break_at_once_half_are_held_back_by_a_few_statements(
+    make_fleet: MakeFleet, django_assert_max_num_queries: Any
+) -> None:
+    now = timezone.now()
+    make_fleet(100, flaps=[now.timestamp() - 1] * 3)
+    ids = set(Node.objects.values_list("id", flat=True))
+    with django_assert_max_num_queries(5):
+        behaviour.note_flaps(ids, now)
+    assert Node.objects.exclude(unstable_since=None).count() == 50
+    assert [len(flaps) for flaps in Node.objects.values_list("flaps", flat=True)] == [4] * 100
+    assert kinds() == ["node.unstable"] * 50
 
 
 def test_failures_cool_a_node_down_and_twice_as_long_the_next_time(node: Node) -> None:
