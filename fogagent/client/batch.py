@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +50,9 @@ def _from_file(path: str) -> Json:
 
 def _lines(path: str, text: str) -> list[Any]:
     tasks = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(
+        text.split("\n"), 1
+    ):  # `splitlines` would split at what may stand in a text
         if line.strip():
             try:
                 tasks.append(msgspec.json.decode(line))
@@ -85,20 +88,32 @@ def _text(path: str) -> str:
         raise ClientError(f"{path}: must be UTF-8 text, is not from byte {error.start} on.") from error
 
 
+class Written(msgspec.Struct):
+    """What is read of a result that an earlier run wrote."""
+
+    index: int
+
+
+BEGINNING = b'{"index":'
+"""How every result begins: by it a line that was cut short is known from what is not ours."""
+
+_written = msgspec.json.Decoder(Written)
+
+
 class Results:
     """Where results go, a line of JSON each: standard output, or a file that an earlier run began."""
 
     def __init__(self, path: str | None) -> None:
-        self._path = path
+        self._path = None if path is None else Path(path)
         self.written: set[int] = set()  # indexes
 
     def __enter__(self) -> Results:
-        """Raises ClientError when the file cannot be written, or holds something else."""
+        """Raises ClientError when the file cannot be read or written, or holds something else."""
         self._out: TextIO = sys.stdout
         if self._path is not None:
-            self.written = self._read(self._path)
             try:
-                self._out = Path(self._path).open("a", encoding="utf-8")
+                self._go_on_with(self._path)
+                self._out = self._path.open("a", encoding="utf-8")
             except OSError as error:
                 raise ClientError(f"{self._path}: cannot be written: {error.strerror}.") from error
         return self
@@ -116,11 +131,16 @@ class Results:
             self._out.write(msgspec.json.encode(result).decode() + "\n")
             self._out.flush()
 
-    @staticmethod
-    def _read(path: str) -> set[int]:
-        if not Path(path).exists():
-            return set()
+    def _go_on_with(self, path: Path) -> None:
+        """Note what is there. A last line that an earlier run did not finish is dropped: it comes again."""
+        content = path.read_bytes() if path.exists() else b""
+        end = content.rfind(b"\n") + 1
+        cut = content[end:]
         try:
-            return {int(result["index"]) for result in _lines(path, _text(path))}
-        except (KeyError, TypeError, ValueError) as error:
+            self.written = {result.index for result in _written.decode_lines(content[:end])}
+        except msgspec.DecodeError as error:
             raise ClientError(f"{path}: holds something else than results; name another file.") from error
+        if not (cut.startswith(BEGINNING) or BEGINNING.startswith(cut)):
+            raise ClientError(f"{path}: ends with something else than results; name another file.")
+        if cut:
+            os.truncate(path, end)

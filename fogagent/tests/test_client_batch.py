@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fogagent.__main__ import main
@@ -28,6 +29,13 @@ def panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def result(index: int, state: str = "succeeded") -> dict[str, Any]:
     return {"index": index, "task": 100 + index, "state": state, "exit_code": 0, "stdout": f"{index}\n"}
+
+
+SPOKEN = result(1) | {
+    "stdout": "né\u2028\n"
+}  # characters of several bytes, of which one ends a line for some
+WHOLE, CUT = (msgspec.json.encode(each) for each in (result(0), SPOKEN))
+WHOLE += b"\n"
 
 
 def ends(site: Site, *answers: Answer, **states: int) -> None:
@@ -58,6 +66,7 @@ ONE = {"driver": "python", "source": "print(1)"}
     [
         ("t.json", json.dumps([ONE]), {"tasks": [ONE]}),
         ("t.jsonl", f"{json.dumps(ONE)}\n\n{json.dumps(ONE)}\n", {"tasks": [ONE, ONE]}),
+        ("t.jsonl", '{"source": "print(\'\u2028\')"}', {"tasks": [{"source": "print('\u2028')"}]}),
         ("t.json", '{"template": {}, "parameters": []}', {"template": {}, "parameters": []}),
     ],
 )
@@ -161,15 +170,25 @@ def test_an_output_that_was_begun_is_gone_on_with(panel: Site, tmp_path: Path) -
     assert [json.loads(line)["index"] for line in output.read_text().splitlines()] == [0, 1]
 
 
+@pytest.mark.parametrize("left", range(0, len(CUT), 3))
+def test_a_last_line_that_was_cut_is_written_anew(panel: Site, tmp_path: Path, left: int) -> None:
+    output = tmp_path / "results.jsonl"
+    output.write_bytes(WHOLE + CUT[:left])
+    ends(panel, lines(result(0), SPOKEN))
+    assert main(["batch", "--follow", "7", "--output", str(output)]) == 0
+    assert output.read_bytes() == WHOLE + CUT + b"\n"
+
+
+@pytest.mark.parametrize("content", ['{"mine": 1}\n', "notes", json.dumps(result(0)) + "\nnotes"])
 def test_an_output_that_is_something_else_is_left_alone(
-    panel: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    panel: Site, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "notes.json"
-    output.write_text('{"mine": 1}\n')
+    output.write_text(content)
     ends(panel, lines(result(0)))
     assert main(["batch", "--follow", "7", "--output", str(output)]) == 1
-    assert "holds something else than results" in capsys.readouterr().err
-    assert output.read_text() == '{"mine": 1}\n'
+    assert "something else than results" in capsys.readouterr().err
+    assert output.read_text() == content
 
 
 def test_a_refusal_is_told(panel: Site, capsys: pytest.CaptureFixture[str]) -> None:
