@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from fogpanel import audit, live
@@ -188,9 +188,25 @@ def _row(spec: TaskSpec, blobs: Mapping[bytes, Blob]) -> TaskRow:
 
 def unpack_interrupted(now: datetime) -> None:
     """Make the tasks of batches whose storing was interrupted."""
-    waiting = TaskBatch.objects.filter(created_at__lt=now - UNPACK_AFTER).exclude(packed=None)
+    waiting = _packed().filter(created_at__lt=now - UNPACK_AFTER)
     for batch in waiting.order_by("id"):
-        unpack(batch.id, json.loads(zlib.decompress(bytes(batch.packed or b""))))
+        unpack(batch.id, _rest_of(batch))
+
+
+def blobs_of_packed() -> set[str]:
+    """Hashes of all blobs that tasks name which are no rows yet, so that no row refers to them."""
+    places = [_COLUMNS.index(name) for name in ("payload", "stdin")]
+    rows = (row for batch in _packed() for row in _rest_of(batch))
+    return {row[place] for row in rows for place in places if row[place]}
+
+
+def _packed() -> QuerySet[TaskBatch]:
+    return TaskBatch.objects.exclude(packed=None)
+
+
+def _rest_of(batch: TaskBatch) -> Sequence[TaskRow]:
+    rest: Sequence[TaskRow] = json.loads(zlib.decompress(bytes(batch.packed or b"")))
+    return rest
 
 
 def states(batch: TaskBatch) -> dict[str, int]:

@@ -16,6 +16,7 @@ from django.db.models import Exists, ManyToOneRel, OuterRef, QuerySet
 
 from fogpanel.models import Event
 from fogpanel.retention import BATCH, delete
+from tasks.batches import blobs_of_packed
 from tasks.models import Blob, BlobChunk, Decision, Explanation, LogChunk, Task
 from tasks.states import FINAL, TaskState
 
@@ -47,9 +48,11 @@ def forget_tasks(now: datetime) -> int:
 
 def _drop_unused(hashes: Collection[str]) -> None:
     """Delete those of these blobs that nothing refers to. Locked first: a submission may be about to."""
-    locked = Blob.objects.select_for_update().filter(sha256__in=hashes).order_by("sha256")
-    unused = unreferenced(Blob.objects.filter(sha256__in=[blob.sha256 for blob in locked]))
-    unused.delete()
+    rows = Blob.objects.select_for_update().filter(sha256__in=hashes).order_by("sha256")
+    locked = set(rows.values_list("sha256", flat=True))
+    # Read before the rows that refer to blobs: what is unpacked in between is seen there.
+    locked -= blobs_of_packed()
+    unreferenced(Blob.objects.filter(sha256__in=locked)).delete()
 
 
 def unreferenced(blobs: QuerySet[Blob]) -> QuerySet[Blob]:

@@ -7,16 +7,19 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 
 from conftest import MakeNode
 from fogpanel import audit, retention
 from fogpanel.models import Event
-from tasks import presenting
+from tasks import batches, presenting
 from tasks import retention as forgetting
 from tasks.blobs import store_blob
 from tasks.models import Attempt, Blob, BlobChunk, Decision, Explanation, LogChunk, Task
 from tasks.states import TaskState
+from tasks.submission import validate
 from tasks.tests.conftest import MakeTask
 
 pytestmark = pytest.mark.django_db
@@ -102,6 +105,22 @@ class TestBlobs:
         forgetting.forget_tasks(now)
         assert list(Blob.objects.values_list("sha256", flat=True)) == [old.payload_id]
         assert not BlobChunk.objects.exclude(blob_id=old.payload_id).exists()
+
+    def test_what_a_batch_names_whose_tasks_are_no_rows_yet_stays(
+        self, make_ended: MakeEnded, submitter: User, now: datetime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batches, "STRETCH", 1)
+        old = make_ended(1000, source="print(1)", stdin="of a later task as well")
+        specs = [
+            validate({"driver": "python", "source": f"print({n})", "stdin": stdin})
+            for n, stdin in enumerate(("first", "of a later task as well"))
+        ]
+        batch, rest = batches.store_batch(submitter, "two", specs)
+        forgetting.forget_tasks(now)
+        batches.unpack(batch.id, rest)
+        second = Task.objects.get(batch=batch, batch_index=1)
+        assert (second.payload_id, second.stdin_id) == (old.payload_id, old.stdin_id)
+        connection.check_constraints()
 
     def test_every_model_that_points_to_blobs_is_asked(self, make_task: MakeTask) -> None:
         task = make_task(source="print(2)", stdin="input")
