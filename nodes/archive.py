@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from fogpanel import audit, live
 from nodes import outbox
 from nodes.gone import give_work_away
+from nodes.locks import with_nodes
 from nodes.models import Node
 
 ARCHIVE_MOST = 100
@@ -41,9 +41,9 @@ def _long_gone(now: datetime) -> QuerySet[Node]:
 
 
 def _archive(node_id: int, now: datetime) -> bool:
-    with transaction.atomic():
-        node = _long_gone(now).select_for_update(no_key=True).filter(id=node_id).first()
-        if node is None:
+    def archive() -> bool:
+        node = _long_gone(now).filter(id=node_id).first()
+        if node is None:  # it came back since we looked
             return False
         Node.objects.filter(id=node_id).update(archived_at=now, drain_deadline_at=None, changed_at=now)
         give_work_away({node_id: "its node was archived"}, now, silent=False)
@@ -51,4 +51,6 @@ def _archive(node_id: int, now: datetime) -> bool:
         sentence = f"{node.name} was archived: offline for more than {settings.ARCHIVE_DAYS:g} days"
         audit.record("node.archived", sentence, subject=node)
         live.changed("nodes", "fleet", "topology", f"node:{node_id}")
-    return True
+        return True
+
+    return with_nodes([node_id], archive)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import transaction
 from django.db.models import Q
 
 from fogpanel import audit, live
 from fogpanel.wakes import wake
 from nodes.gone import give_work_away
-from nodes.locks import locked_nodes
+from nodes.locks import with_nodes
 from nodes.models import Node
 
 END_MOST = 100
@@ -38,12 +37,14 @@ def end_due(now: datetime) -> list[int]:
 
 
 def _end_one(node_id: int, now: datetime) -> bool:
-    with transaction.atomic():
-        node = locked_nodes().get(id=node_id)
+    def end() -> bool:
+        node = Node.objects.get(id=node_id)
         if not _is_over(node, now):  # called off, or put off, since we looked
             return False
         _end(node, now)
-    return True
+        return True
+
+    return with_nodes([node_id], end)
 
 
 def _is_over(node: Node, now: datetime) -> bool:

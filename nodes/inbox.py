@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -35,9 +35,10 @@ from fogagent.messages import (
     encode_message,
 )
 from fogpanel import metrics
-from fogpanel.rows import for_update, select
+from fogpanel.rows import select
 from fogpanel.threads import RETRY_S, Tireless
 from nodes import sockets
+from nodes.locks import with_nodes
 from nodes.sockets import AgentSocket
 
 log = structlog.get_logger(__name__)
@@ -156,27 +157,32 @@ def _smaller(batch: Sequence[Arrival]) -> list[Arrival]:
 
 
 def _store_together(batch: Sequence[Arrival], clock: Callable[[], datetime]) -> list[Reply]:
-    replies: list[Reply] = []
-    with transaction.atomic():
-        epochs = _lock_nodes(batch)
-        now = clock()  # the lock may have been long in coming; what is stored happened after it
-        by_kind: dict[str, list[Received]] = defaultdict(list)
-        for arrival in batch:
-            current = arrival.socket.epoch >= epochs.get(arrival.socket.node_id, 0)
-            for message in arrival.messages:
-                if current or not isinstance(message, OF_THIS_CONNECTION):
-                    by_kind[type(message).__name__.lower()].append((arrival.socket.node_id, message))
+    speaking = {arrival.socket.node_id for arrival in batch}
+
+    def handle_all() -> list[Reply]:
+        now = clock()  # the locks may have been long in coming; what is stored happened after it
+        replies: list[Reply] = []
+        by_kind = _by_kind(batch, dict(select(_EPOCHS, ids=speaking)))
         for kind, handle in handlers().items():
             if received := by_kind.get(kind):
                 replies += handle(received, now) or ()
-    return replies
+        return replies
+
+    return with_nodes(speaking, handle_all)
 
 
-def _lock_nodes(batch: Sequence[Arrival]) -> dict[int, int]:
-    """Lock the nodes that speak in this batch, always in the same order; gives their epochs."""
-    speaking = {arrival.socket.node_id for arrival in batch}
-    locked = "SELECT id, epoch FROM nodes_node WHERE id IN {ids} ORDER BY id" + for_update()
-    return dict(select(locked, ids=speaking))
+_EPOCHS = "SELECT id, epoch FROM nodes_node WHERE id IN {ids}"
+
+
+def _by_kind(batch: Sequence[Arrival], epochs: Mapping[int, int]) -> Mapping[str, list[Received]]:
+    """The messages of a batch, without what nodes say of themselves on connections that were replaced."""
+    by_kind: dict[str, list[Received]] = defaultdict(list)
+    for arrival in batch:
+        current = arrival.socket.epoch >= epochs.get(arrival.socket.node_id, 0)
+        for message in arrival.messages:
+            if current or not isinstance(message, OF_THIS_CONNECTION):
+                by_kind[type(message).__name__.lower()].append((arrival.socket.node_id, message))
+    return by_kind
 
 
 def _acknowledge(batch: Sequence[Arrival]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import chain
 
 from django.conf import settings
 from django.db import transaction
@@ -15,10 +17,11 @@ from fogpanel.jobs import Run, job
 from fogpanel.models import Event
 from fogpanel.parameters.catalogue import HEARTBEAT_S, SWEEP_S
 from fogpanel.parameters.store import current
+from fogpanel.rows import pieces
 from fogpanel.wakes import wake
 from nodes import archive, behaviour, draining, leases, outbox
 from nodes.gone import give_work_away
-from nodes.locks import locked_nodes
+from nodes.locks import lock_nodes, with_nodes
 from nodes.models import Node, Order, Sample
 from nodes.presence import listening_since
 
@@ -49,13 +52,14 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
         for node_id, timeout_s in Node.objects.filter(silent).order_by("id").values_list("id", "timeout_s")
         if listening + timedelta(seconds=timeout_s) <= before
     ]
-    lost: list[int] = []
-    for start in range(0, len(ids), AT_ONCE):
-        with transaction.atomic():
-            # Heard after all since we looked? Then it stays.
-            still = locked_nodes().filter(silent, id__in=ids[start : start + AT_ONCE]).order_by("id")
-            lost += _lose(list(still.only("name", "last_contact_at", "connected", "unstable_since")), now)
-    return lost
+
+    def lose(some: Sequence[int]) -> list[int]:
+        # Heard after all since we looked? Then it stays.
+        still = Node.objects.filter(silent, id__in=some).order_by("id")
+        return _lose(list(still.only("name", "last_contact_at", "connected", "unstable_since")), now)
+
+    lost = [with_nodes(some, partial(lose, some)) for some in pieces(ids, AT_ONCE)]
+    return list(chain.from_iterable(lost))
 
 
 def _lose(nodes: Sequence[Node], now: datetime) -> list[int]:
@@ -121,6 +125,7 @@ def stretch_heartbeats(run: Run) -> None:
 def _tell_beat(node_ids: Sequence[int], heartbeat_s: float, timeout_s: float, now: datetime) -> None:
     configure = Configure(heartbeat_s=heartbeat_s, timeout_s=timeout_s)
     with transaction.atomic():
+        lock_nodes(node_ids)
         Node.objects.filter(id__in=node_ids).update(
             heartbeat_s=heartbeat_s, timeout_s=timeout_s, changed_at=now
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from coordinator.values import Availability
@@ -15,7 +14,7 @@ from fogpanel.access import AnyUser
 from fogpanel.wakes import Key, on_wake, wake
 from nodes import draining, outbox, sockets
 from nodes.gone import give_work_away
-from nodes.locks import locked_nodes
+from nodes.locks import with_nodes
 from nodes.models import Node
 
 WATCH_EVERY_S = 2.0
@@ -32,32 +31,36 @@ def set_availability(
 
     Saying it again changes nothing, unless with another ``drain_s``.
     """
-    now = timezone.now()
-    with transaction.atomic():
-        node = locked_nodes().get(id=node.id)
-        drains = availability in DRAINS
-        if node.availability == availability and not (drains and drain_s is not None):
-            return
-        goes_on = drains and drain_s is None and node.availability in DRAINS
-        wanted_s = settings.DRAIN_S if drain_s is None else drain_s
-        deadline = now + timedelta(seconds=wanted_s) if drains else None
-        if goes_on:
-            deadline = node.drain_deadline_at
-        Node.objects.filter(id=node.id).update(
-            availability=availability, drain_deadline_at=deadline, changed_at=now
-        )
-        audit.record(
-            "node.availability",
-            _told(node, availability, deadline),
-            actor=actor,
-            subject=node,
-            before=_wish(node.availability, node.drain_deadline_at),
-            after=_wish(availability, deadline),
-        )
-        if deadline is not None and not goes_on:
-            draining.begin(node, deadline, now)
-        wake("placer")
-        live.changed("nodes", "fleet", "topology", f"node:{node.id}")
+    with_nodes([node.id], lambda: _set_availability(node.id, availability, actor, drain_s, timezone.now()))
+
+
+def _set_availability(
+    node_id: int, availability: Availability, actor: AnyUser, drain_s: float | None, now: datetime
+) -> None:
+    node = Node.objects.get(id=node_id)
+    drains = availability in DRAINS
+    if node.availability == availability and not (drains and drain_s is not None):
+        return
+    goes_on = drains and drain_s is None and node.availability in DRAINS
+    wanted_s = settings.DRAIN_S if drain_s is None else drain_s
+    deadline = now + timedelta(seconds=wanted_s) if drains else None
+    if goes_on:
+        deadline = node.drain_deadline_at
+    Node.objects.filter(id=node_id).update(
+        availability=availability, drain_deadline_at=deadline, changed_at=now
+    )
+    audit.record(
+        "node.availability",
+        _told(node, availability, deadline),
+        actor=actor,
+        subject=node,
+        before=_wish(node.availability, node.drain_deadline_at),
+        after=_wish(availability, deadline),
+    )
+    if deadline is not None and not goes_on:
+        draining.begin(node, deadline, now)
+    wake("placer")
+    live.changed("nodes", "fleet", "topology", f"node:{node_id}")
 
 
 def _told(node: Node, availability: Availability, deadline: datetime | None) -> str:
@@ -77,26 +80,28 @@ def remove(node: Node, actor: AnyUser) -> None:
 
     Its name is free again, and its key is refused until the machine is joined anew.
     """
-    now = timezone.now()
-    with transaction.atomic():
-        present = Node.objects.filter(id=node.id, removed_at=None)
-        removed = present.update(
-            archived_at=now,
-            removed_at=now,
-            gone_at=now,
-            connected=False,
-            drain_deadline_at=None,
-            changed_at=now,
-            name=f"{node.name[:80]} (removed {node.id})",
-        )
-        if not removed:
-            return
-        audit.record("node.removed", f"{node.name} was removed", actor=actor, subject=node)
-        give_work_away({node.id: "its node was removed"}, now, silent=False)
-        outbox.withdraw_all(node.id, now)
-        wake("node-removed", node.id)
-        wake("placer")
-        live.changed("nodes", "fleet", "topology", f"node:{node.id}")
+    with_nodes([node.id], lambda: _remove(node, actor, timezone.now()))
+
+
+def _remove(node: Node, actor: AnyUser, now: datetime) -> None:
+    present = Node.objects.filter(id=node.id, removed_at=None)
+    removed = present.update(
+        archived_at=now,
+        removed_at=now,
+        gone_at=now,
+        connected=False,
+        drain_deadline_at=None,
+        changed_at=now,
+        name=f"{node.name[:80]} (removed {node.id})",
+    )
+    if not removed:
+        return
+    audit.record("node.removed", f"{node.name} was removed", actor=actor, subject=node)
+    give_work_away({node.id: "its node was removed"}, now, silent=False)
+    outbox.withdraw_all(node.id, now)
+    wake("node-removed", node.id)
+    wake("placer")
+    live.changed("nodes", "fleet", "topology", f"node:{node.id}")
 
 
 def watch(node_id: int) -> None:

@@ -169,7 +169,12 @@ class Sender(Tireless):
         if again:
             # Acknowledgements come within milliseconds; what was sent and waits is worth a write.
             with transaction.atomic():
-                Order.objects.filter(id__in=again, acked_at=None).update(sent_at=timezone.now())
+                # What is locked is being acknowledged or withdrawn.
+                waiting = Order.objects.select_for_update(skip_locked=True).filter(
+                    id__in=again, acked_at=None
+                )
+                ids = list(waiting.values_list("id", flat=True))
+                Order.objects.filter(id__in=ids).update(sent_at=timezone.now())
 
 
 def _pending(node_ids: set[int]) -> Iterator[list[tuple[int, int, bytes]]]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
+from django.db import connection
 
 from coordinator.values import Resources
 from fogagent.messages import Outcome, Usage
@@ -21,7 +22,7 @@ from fogpanel import audit, live
 from fogpanel.rows import as_time, for_update, select, update_each
 from fogpanel.wakes import wake
 from nodes import behaviour, outbox
-from nodes.locks import lock_nodes
+from nodes.locks import need
 from tasks.capacity import NOTHING, give_back
 from tasks.models import Attempt, Task
 from tasks.orders import cancel_orders, subject
@@ -82,8 +83,9 @@ WHERE a.ended_at IS NULL AND """
 
 
 def open_attempts(**filters: Any) -> list[OpenAttempt]:
-    """Open attempts, locked with their tasks in the order of their keys where the database can."""
-    rows = Attempt.objects.select_for_update(no_key=True).filter(ended_at=None, **filters).order_by("id")
+    """Open attempts, with their tasks locked."""
+    rows = Attempt.objects.filter(ended_at=None, **filters).order_by("id")
+    lock_tasks(rows.values_list("task_id", flat=True))
     columns = (
         "id",
         "node_id",
@@ -95,13 +97,34 @@ def open_attempts(**filters: Any) -> list[OpenAttempt]:
     return [OpenAttempt._make(row) for row in rows.values_list(*columns)]
 
 
-def open_by_id(attempt_ids: Collection[int]) -> list[OpenAttempt]:
-    """As `open_attempts`, for those that reports name."""
-    return _select_open("a.id IN {ids} ORDER BY a.id", attempt_ids)
+def open_reported(reports: Collection[tuple[int, int]]) -> list[OpenAttempt]:
+    """As `open_attempts`, for the attempts that reports name, each with the node that it comes from."""
+    ids, node_ids = {attempt_id for attempt_id, _ in reports}, {node_id for _, node_id in reports}
+    if connection.features.has_select_for_update:
+        lock_tasks(task_id for (task_id,) in select(_TASKS_OF, ids=ids, node_ids=node_ids))
+    found = _select_open("a.id IN {ids} ORDER BY a.id", ids)
+    return [attempt for attempt in found if (attempt.id, attempt.node_id) in reports]
+
+
+_TASKS_OF = """
+SELECT task_id FROM tasks_attempt WHERE id IN {ids} AND node_id IN {node_ids} AND ended_at IS NULL
+"""
+_LOCK_TASKS = "SELECT id FROM tasks_task WHERE id IN {ids} ORDER BY id"
+_NODES_OF = "SELECT DISTINCT node_id FROM tasks_attempt WHERE task_id IN {ids} AND ended_at IS NULL"
+
+
+def lock_tasks(task_ids: Iterable[int]) -> None:
+    """Lock tasks, and so all that is open of them: nobody touches an attempt without its task. The nodes of
+    all that is open have to be locked before: ending one attempt may end the others (`nodes.locks`)."""
+    if not connection.features.has_select_for_update:
+        return
+    ids = set(task_ids)
+    select(_LOCK_TASKS + for_update(), ids=ids)
+    need(node_id for (node_id,) in select(_NODES_OF, ids=ids))
 
 
 def _select_open(condition: str, ids: Collection[int]) -> list[OpenAttempt]:
-    found = map(OpenAttempt._make, select(_OPEN + condition + for_update(), ids=list(ids)))
+    found = map(OpenAttempt._make, select(_OPEN + condition, ids=list(ids)))
     return [
         attempt._replace(
             started_at=attempt.started_at and as_time(attempt.started_at),
@@ -111,9 +134,15 @@ def _select_open(condition: str, ids: Collection[int]) -> list[OpenAttempt]:
     ]
 
 
-def lock_nodes_of(**filters: Any) -> None:
-    """For whoever ends attempts without having locked their nodes: those come first (`nodes.locks`)."""
-    lock_nodes(Attempt.objects.filter(ended_at=None, **filters).values_list("node_id", flat=True))
+def lock_free_tasks(**filters: Any) -> list[int]:
+    """Lock those of these tasks that nobody else has locked to move them on; their ids."""
+    free = Task.objects.select_for_update(no_key=True, skip_locked=True).filter(**filters)
+    return list(free.values_list("id", flat=True))
+
+
+def nodes_of(**filters: Any) -> set[int]:
+    """The nodes of open attempts, for whoever is about to end some (`nodes.locks.with_nodes`)."""
+    return set(Attempt.objects.filter(ended_at=None, **filters).values_list("node_id", flat=True))
 
 
 def close(attempts: Sequence[OpenAttempt], endings: Sequence[Ending], now: datetime) -> None:

@@ -12,20 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
 
 from fogagent.messages import Outcome
 from fogpanel import live
 from fogpanel.rows import update_each
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
+from nodes.locks import with_nodes
 from tasks.closing import (
     LOST,
     MOVED,
     SUPERSEDED,
     Ending,
     OpenAttempt,
-    lock_nodes_of,
+    nodes_of,
     open_attempts,
     stop,
     try_again,
@@ -103,12 +103,14 @@ def give_up(now: datetime) -> list[int]:
     ids = list(overdue.values_list("id", flat=True)[:GIVE_UP_MOST])
     if not ids:
         return []
-    with transaction.atomic():
-        lock_nodes_of(id__in=ids)
+    sentence = f"its node fell silent and did not come back within {duration(settings.GIVE_UP_S)}"
+
+    def lose() -> list[int]:
         attempts = open_attempts(id__in=ids, doubted_at__lt=since)
-        sentence = f"its node fell silent and did not come back within {duration(settings.GIVE_UP_S)}"
         stop(attempts, LOST, sentence, now)
-    return [attempt.id for attempt in attempts]
+        return [attempt.id for attempt in attempts]
+
+    return with_nodes(nodes_of(id__in=ids), lose)
 
 
 def _tell(attempts: Iterable[OpenAttempt]) -> None:

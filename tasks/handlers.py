@@ -21,7 +21,7 @@ from fogpanel.rows import change, insert_each
 from nodes import outbox
 from nodes.inbox import Reply
 from nodes.models import Order
-from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts, open_by_id
+from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts, open_reported
 from tasks.doubt import end_undelivered, trust
 from tasks.models import BlobChunk, LogChunk, Task
 from tasks.orders import cancel_orders, subject
@@ -33,12 +33,7 @@ CANCEL_MOST = 1000
 
 def mark_started(received: Sequence[tuple[int, Started]], now: datetime) -> None:
     """Work began. Times are the panel's own, since agents' clocks may be off."""
-    started = {(message.attempt, node_id) for node_id, message in received}
-    attempts = [
-        attempt
-        for attempt in open_by_id({attempt for attempt, _ in started})
-        if (attempt.id, attempt.node_id) in started
-    ]
+    attempts = open_reported({(message.attempt, node_id) for node_id, message in received})
     _note_start([attempt.id for attempt in attempts if attempt.started_at is None], now)
     # What is in doubt does not make its task run: a replacement is wanted until its node is back.
     task_ids = [attempt.task_id for attempt in attempts if attempt.doubted_at is None]
@@ -54,14 +49,14 @@ def _note_start(attempt_ids: list[int], now: datetime) -> None:
 
 
 def store_logs(received: Sequence[tuple[int, Log]], now: datetime) -> None:
-    pieces = [(node_id, message.attempt, message.pieces) for node_id, message in received]
-    attempts = {attempt.id: attempt for attempt in open_by_id({attempt for _, attempt, _ in pieces})}
+    attempts = open_reported({(message.attempt, node_id) for node_id, message in received})
+    here = {(attempt.id, attempt.node_id) for attempt in attempts}
     _store_pieces(
-        (attempt, pieces)
-        for node_id, attempt, pieces in pieces
-        if attempt in attempts and attempts[attempt].node_id == node_id
+        (message.attempt, message.pieces)
+        for node_id, message in received
+        if (message.attempt, node_id) in here
     )
-    live.changed(*{f"log:{attempt.task_id}" for attempt in attempts.values()})
+    live.changed(*{f"log:{attempt.task_id}" for attempt in attempts})
 
 
 def _store_pieces(pieces_of: Iterable[tuple[int, Sequence[Piece]]]) -> None:
@@ -80,14 +75,11 @@ def accept_results(received: Sequence[tuple[int, Finished]], now: datetime) -> N
     reports: dict[tuple[int, int], Finished] = {}
     for node_id, message in received:
         reports.setdefault((message.attempt, node_id), message)
-    ended = [
-        (attempt, reports[attempt.id, attempt.node_id])
-        for attempt in open_by_id({attempt for attempt, _ in reports})
-        if (attempt.id, attempt.node_id) in reports
-    ]
-    _store_pieces((attempt.id, report.pieces) for attempt, report in ended)
-    _note_start([attempt.id for attempt, _ in ended if attempt.started_at is None], now)
-    close([attempt for attempt, _ in ended], [_ending(report) for _, report in ended], now)
+    attempts = open_reported(reports.keys())
+    ended = [reports[attempt.id, attempt.node_id] for attempt in attempts]
+    _store_pieces((report.attempt, report.pieces) for report in ended)
+    _note_start([attempt.id for attempt in attempts if attempt.started_at is None], now)
+    close(attempts, [_ending(report) for report in ended], now)
 
 
 def _ending(report: Finished) -> Ending:

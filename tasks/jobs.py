@@ -10,8 +10,9 @@ from django.db.models import Exists, OuterRef
 
 from fogpanel import live
 from fogpanel.jobs import Run, job
+from nodes.locks import with_nodes
 from tasks import batches, doubt, retention
-from tasks.closing import LOST, lock_nodes_of, open_attempts, stop
+from tasks.closing import LOST, lock_free_tasks, nodes_of, open_attempts, stop
 from tasks.models import Attempt, Task
 from tasks.states import TaskState, sources
 
@@ -29,7 +30,8 @@ def expire_queued(run: Run) -> None:
     ids = list(late.values_list("id", flat=True)[:SWEEP_MOST])
     if ids:
         with transaction.atomic():
-            Task.objects.filter(id__in=ids, state__in=sources(TaskState.EXPIRED)).update(
+            ids = lock_free_tasks(id__in=ids, state__in=sources(TaskState.EXPIRED))
+            Task.objects.filter(id__in=ids).update(
                 state=TaskState.EXPIRED,
                 finished_at=run.now,
                 reason="No node could take it in time.",
@@ -61,12 +63,13 @@ def give_up(now: datetime) -> list[int]:
         + REPORT_GRACE
         < now
     ]
-    with transaction.atomic():
-        lock_nodes_of(id__in=overdue)
+
+    def lose() -> list[int]:
         attempts = open_attempts(id__in=overdue)
-        sentence = "its node did not report its end in time"
-        stop(attempts, LOST, sentence, now)
-    return [attempt.id for attempt in attempts]
+        stop(attempts, LOST, "its node did not report its end in time", now)
+        return [attempt.id for attempt in attempts]
+
+    return with_nodes(nodes_of(id__in=overdue), lose)
 
 
 @job(every_s=600, queue="work")

@@ -11,7 +11,8 @@ from fogpanel import audit, live
 from fogpanel.access import AnyUser, Refusal
 from fogpanel.wakes import wake
 from nodes import outbox
-from tasks.closing import lock_nodes_of, open_attempts, stop
+from nodes.locks import with_nodes
+from tasks.closing import lock_tasks, nodes_of, open_attempts, stop
 from tasks.models import Task
 from tasks.orders import cancel_orders
 from tasks.states import PLACED, TaskState
@@ -25,25 +26,28 @@ SPECIFICATION = (
 
 def cancel(task: Task, actor: AnyUser) -> None:
     """Cancel at once what is queued; what runs is told to stop and ends when its node says so."""
-    with transaction.atomic():
-        lock_nodes_of(task_id=task.id)
-        running = open_attempts(task_id=task.id)  # locks them and the task: nothing moves meanwhile
-        now = timezone.now()
-        cancelled = Task.objects.filter(id=task.id, state=TaskState.QUEUED).update(
-            state=TaskState.CANCELLED,
-            cancel_requested_at=now,
-            finished_at=now,
-            reason="cancelled on request",
-            changed_at=now,
-        )
-        placed = Task.objects.filter(id=task.id, state__in=PLACED, cancel_requested_at=None)
-        if cancelled or placed.update(cancel_requested_at=now, changed_at=now):
-            doubted = [attempt for attempt in running if attempt.doubted_at]
-            stop(doubted, Outcome.CANCELLED, "cancelled on request", now)
-            sure = ((a.node_id, a.id) for a in running if not a.doubted_at)
-            outbox.put(cancel_orders(sure, "cancelled on request"), now)
-            audit.record("task.cancelled", f"{actor} cancelled {task.name}", actor=actor, subject=task)
-            live.changed("tasks", "fleet", f"task:{task.id}")
+    with_nodes(nodes_of(task_id=task.id), lambda: _cancel(task, actor))
+
+
+def _cancel(task: Task, actor: AnyUser) -> None:
+    lock_tasks([task.id])  # which may have no attempt yet, and get one at this moment
+    running = open_attempts(task_id=task.id)
+    now = timezone.now()
+    cancelled = Task.objects.filter(id=task.id, state=TaskState.QUEUED).update(
+        state=TaskState.CANCELLED,
+        cancel_requested_at=now,
+        finished_at=now,
+        reason="cancelled on request",
+        changed_at=now,
+    )
+    placed = Task.objects.filter(id=task.id, state__in=PLACED, cancel_requested_at=None)
+    if cancelled or placed.update(cancel_requested_at=now, changed_at=now):
+        doubted = [attempt for attempt in running if attempt.doubted_at]
+        stop(doubted, Outcome.CANCELLED, "cancelled on request", now)
+        sure = ((a.node_id, a.id) for a in running if not a.doubted_at)
+        outbox.put(cancel_orders(sure, "cancelled on request"), now)
+        audit.record("task.cancelled", f"{actor} cancelled {task.name}", actor=actor, subject=task)
+        live.changed("tasks", "fleet", f"task:{task.id}")
 
 
 def retry(task: Task, actor: AnyUser) -> Task:

@@ -16,6 +16,7 @@ from django.db.models import F
 
 from coordinator import values
 from fogpanel import live
+from tasks.closing import lock_free_tasks
 from tasks.commit import store_decisions
 from tasks.models import Decision, Task
 from tasks.queue_view import ShapeKey
@@ -116,8 +117,8 @@ def _tell_tasks(
     changed = list(rows.values_list("id", flat=True))
     if changed:
         with transaction.atomic():
-            still = Task.objects.filter(id__in=changed, state=TaskState.QUEUED)
-            still.update(wait_reasons=reasons, changed_at=now)
+            still = lock_free_tasks(id__in=changed, state=TaskState.QUEUED)
+            Task.objects.filter(id__in=still).update(wait_reasons=reasons, changed_at=now)
             live.changed("tasks", *(f"task:{task_id}" for task_id in changed))
 
 

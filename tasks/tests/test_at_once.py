@@ -12,16 +12,15 @@ from itertools import count
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import OperationalError, close_old_connections, connection, transaction
+from django.db import close_old_connections, connection
 from django.utils import timezone
-from psycopg.errors import DeadlockDetected
 
 from conftest import MakeNode
 from coordinator.values import Availability
 from fogagent.messages import Finished, Outcome
 from nodes import operations
 from nodes.inbox import Arrival, store
-from nodes.locks import locked_nodes
+from nodes.locks import with_nodes
 from nodes.models import Node
 from tasks import doubt
 from tasks.failover import release_nodes
@@ -35,7 +34,6 @@ from tasks.tests.invariants import check_capacity, check_results, check_tasks
 TASKS = 400
 NODES = 6
 WITHIN_S = 120
-DEADLOCKS_MOST = 5
 LOOK_EVERY_S = 0.1
 NEWEST = 10**6  # the epoch of a connection that nothing replaced
 
@@ -47,26 +45,14 @@ pytestmark = [
 
 
 def all_at_once(works: Sequence[Callable[[], None]], until_done: Callable[[], bool]) -> None:
-    """Each work over and over in a thread of its own until it is done; the first error is raised.
-
-    A result that supersedes work on another node may meet whoever has that node: the database ends one of
-    the two, which begins anew, as all who write here do. That must stay rare.
-    """
+    """Each work over and over in a thread of its own until it is done; the first error is raised, and so
+    are deadlocks: there are none as long as all lock things in the same order (`nodes.locks`)."""
     done = threading.Event()
-    deadlocks: list[OperationalError] = []
-
-    def once(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except OperationalError as error:
-            if not isinstance(error.__cause__, DeadlockDetected) or len(deadlocks) >= DEADLOCKS_MOST:
-                raise
-            deadlocks.append(error)
 
     def repeat(work: Callable[[], None]) -> None:
         try:
             while not done.is_set():
-                once(work)
+                work()
         finally:
             done.set()
             connection.close()
@@ -102,9 +88,8 @@ def test_writers_of_two_processes_agree(make_node: MakeNode, submitter: User, op
     def sweep() -> None:
         """A node falls silent, what was in doubt is given up."""
         node = Node.objects.order_by("?")[0]
-        with transaction.atomic():
-            locked_nodes().get(id=node.id)
-            release_nodes({node.id: "it was silent"}, timezone.now(), silent=node.id % 2 == 0)
+        gone = {node.id: "it was silent"}
+        with_nodes(gone, lambda: release_nodes(gone, timezone.now(), silent=node.id % 2 == 0))
         doubt.give_up(timezone.now() + timedelta(days=1))
 
     planners = [Planner(1), Planner(2)]
