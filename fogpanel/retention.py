@@ -8,11 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from django.conf import settings
 from django.db.models import Model, QuerySet
 
 from fogpanel.jobs import Run, job
 from fogpanel.models import Event
+from fogpanel.parameters.catalogue import KEEP_EVENTS_DAYS
+from fogpanel.parameters.store import current
 
 BATCH = 300  # rows a transaction
 ROWS_MOST = 100_000  # a run
@@ -34,5 +35,5 @@ def forget_old_events(run: Run) -> None:
 
 
 def forget_events(now: datetime) -> int:
-    kept = timedelta(days=settings.KEEP_EVENTS_DAYS)
+    kept = timedelta(days=current(KEEP_EVENTS_DAYS))
     return delete(Event.objects.filter(at__lt=now - kept).order_by("at"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from fogpanel import audit, live
+from fogpanel.parameters.catalogue import ARCHIVE_DAYS
+from fogpanel.parameters.store import current
 from nodes import outbox
 from nodes.gone import give_work_away
 from nodes.locks import with_nodes
@@ -30,7 +31,7 @@ def archive_long_gone(now: datetime, listening: datetime) -> list[int]:
 
 
 def _long_gone(now: datetime) -> QuerySet[Node]:
-    since = now - timedelta(days=settings.ARCHIVE_DAYS)
+    since = now - timedelta(days=current(ARCHIVE_DAYS))
     never_came = Q(last_contact_at=None, approved_at__lt=since)
     return Node.objects.filter(
         never_came | Q(last_contact_at__lt=since),
@@ -48,7 +49,7 @@ def _archive(node_id: int, now: datetime) -> bool:
         Node.objects.filter(id=node_id).update(archived_at=now, drain_deadline_at=None, changed_at=now)
         give_work_away({node_id: "its node was archived"}, now, silent=False)
         outbox.withdraw_all(node_id, now)
-        sentence = f"{node.name} was archived: offline for more than {settings.ARCHIVE_DAYS:g} days"
+        sentence = f"{node.name} was archived: offline for more than {current(ARCHIVE_DAYS):g} days"
         audit.record("node.archived", sentence, subject=node)
         live.changed("nodes", "fleet", "topology", f"node:{node_id}")
         return True

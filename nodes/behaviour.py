@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 
 from coordinator.behaviour import Cooling, Flapping, FlapRule, may_hold_back
 from fogpanel import audit, live
 from fogpanel.models import Event
+from fogpanel.parameters.catalogue import COOL_S, FLAPS_MAX, FLAPS_WINDOW_S, STEADY_S
+from fogpanel.parameters.store import current
 from fogpanel.rows import select, update_each
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
@@ -54,7 +55,7 @@ class Room:
 
 
 def flap_rule() -> FlapRule:
-    return FlapRule(int(settings.FLAPS_MAX), settings.FLAPS_WINDOW_S, settings.STEADY_S)
+    return FlapRule(int(current(FLAPS_MAX)), current(FLAPS_WINDOW_S), current(STEADY_S))
 
 
 def note_flaps(node_ids: Collection[int], now: datetime) -> None:
@@ -84,10 +85,10 @@ _COOLED_LATELY = "SELECT id FROM nodes_node WHERE id IN {ids} AND cool_s > 0"
 
 def note_work(failed: Collection[int], succeeded: Collection[int], now: datetime) -> None:
     """Attempts ended on these nodes: by the nodes' own fault, or well. Once a batch, however many."""
-    room = Room(now)
+    room, first_s = Room(now), current(COOL_S)
     for node in _locked(id__in=set(failed)) if failed else ():
         before = Cooling(node.cool_s, _seconds(node.cooling_until))
-        after = before.failed(now.timestamp(), settings.COOL_S)
+        after = before.failed(now.timestamp(), first_s)
         if after != before and room.is_left():
             room.take()
             _store_cooling(node, after, now)
@@ -95,7 +96,7 @@ def note_work(failed: Collection[int], succeeded: Collection[int], now: datetime
     warm = [node_id for (node_id,) in select(_COOLED_LATELY, ids=set(succeeded) - set(failed))]
     for node in _locked(id__in=warm) if warm else ():
         cooling = Cooling(node.cool_s, _seconds(node.cooling_until))
-        _store_cooling(node, cooling.succeeded(settings.COOL_S), now)
+        _store_cooling(node, cooling.succeeded(first_s), now)
 
 
 def release_due(now: datetime) -> list[int]:
@@ -153,7 +154,7 @@ def _store_cooling(node: Node, cooling: Cooling, now: datetime) -> None:
 
 
 def _tell_unstable(unstable: Iterable[tuple[Node, Flapping]]) -> None:
-    within = duration(settings.FLAPS_WINDOW_S)
+    within = duration(current(FLAPS_WINDOW_S))
     audit.record_each(
         "node.unstable",
         (

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
@@ -15,7 +14,7 @@ from fogagent.messages import Configure
 from fogpanel import audit, live, retention
 from fogpanel.jobs import Run, job
 from fogpanel.models import Event
-from fogpanel.parameters.catalogue import HEARTBEAT_S, SWEEP_S
+from fogpanel.parameters.catalogue import HEARTBEAT_S, REPLACE_AFTER_S, SWEEP_S
 from fogpanel.parameters.store import current
 from fogpanel.rows import pieces
 from fogpanel.wakes import wake
@@ -45,7 +44,7 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
 
     Silence counts only if the panel listened for all of that time.
     """
-    before = now - timedelta(seconds=settings.REPLACE_AFTER_S)
+    before = now - timedelta(seconds=current(REPLACE_AFTER_S))
     silent = Q(gone_at=None, archived_at=None, deadline_at__lt=before)
     ids = [
         node_id
@@ -88,13 +87,13 @@ def _silent_s(node: Node, now: datetime) -> float:
     return (now - node.last_contact_at).total_seconds() if node.last_contact_at else 0.0
 
 
-@job(every_s=settings.SWEEP_S)
+@job(every_s=SWEEP_S)
 def end_drains(run: Run) -> None:
     """Nodes that have finished their work, or had the time to, are drained."""
     draining.end_due(run.now)
 
 
-@job(every_s=settings.SWEEP_S)
+@job(every_s=SWEEP_S)
 def release_held_back(run: Run) -> None:
     """Nodes that were steady for long enough, or have cooled down, may get work again."""
     behaviour.release_due(run.now)

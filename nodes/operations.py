@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.utils import timezone
 
 from coordinator.values import Availability
 from fogagent.messages import Watch, encode_message
 from fogpanel import audit, live
 from fogpanel.access import AnyUser
+from fogpanel.parameters.catalogue import DRAIN_S
+from fogpanel.parameters.store import current
 from fogpanel.wakes import Key, on_wake, wake
 from nodes import draining, outbox, sockets
 from nodes.gone import give_work_away
@@ -42,7 +43,7 @@ def _set_availability(
     if node.availability == availability and not (drains and drain_s is not None):
         return
     goes_on = drains and drain_s is None and node.availability in DRAINS
-    wanted_s = settings.DRAIN_S if drain_s is None else drain_s
+    wanted_s = current(DRAIN_S) if drain_s is None else drain_s
     deadline = now + timedelta(seconds=wanted_s) if drains else None
     if goes_on:
         deadline = node.drain_deadline_at

@@ -19,6 +19,8 @@ from django_htmx.middleware import HtmxDetails
 from coordinator.values import Availability
 from fogpanel.access import Role, allows, requires
 from fogpanel.live_rows import topic_of
+from fogpanel.parameters.catalogue import DRAIN_S
+from fogpanel.parameters.store import current
 from nodes import directory, joining, operations, presenting
 from nodes.forms import AvailabilityForm, DrainForm, FilterForm, JoinKeyForm
 from nodes.models import JoinKey, Node
@@ -165,7 +167,7 @@ def drain_node(request: PageRequest, node_id: int) -> HttpResponse:
     """Ask how long what runs on a node may go on, before it is drained."""
     node = get_object_or_404(Node, id=node_id, archived_at=None)
     asked = request.GET.get("for", Availability.DRAINING)
-    form = DrainForm(initial={"availability": asked}, usual_s=round(settings.DRAIN_S))
+    form = DrainForm(initial={"availability": asked}, usual_s=round(current(DRAIN_S)))
     context = {"section": "nodes", "node": node, "form": form}
     template = "nodes/_drain_form.html" if asks_for(request, "drain-node") else "nodes/drain.html"
     return render(request, template, context)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.conf import settings
-
 from fogagent.messages import Outcome
 from fogpanel import live
+from fogpanel.parameters.catalogue import GIVE_UP_S
+from fogpanel.parameters.store import current
 from fogpanel.rows import update_each
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
@@ -98,12 +98,13 @@ def end_undelivered(attempts: Sequence[OpenAttempt], now: datetime) -> None:
 
 def give_up(now: datetime) -> list[int]:
     """End what has been in doubt for too long, some at a time; returns the attempts' ids."""
-    since = now - timedelta(seconds=settings.GIVE_UP_S)
+    patience_s = current(GIVE_UP_S)
+    since = now - timedelta(seconds=patience_s)
     overdue = Attempt.objects.filter(ended_at=None, doubted_at__lt=since).order_by("id")
     ids = list(overdue.values_list("id", flat=True)[:GIVE_UP_MOST])
     if not ids:
         return []
-    sentence = f"its node fell silent and did not come back within {duration(settings.GIVE_UP_S)}"
+    sentence = f"its node fell silent and did not come back within {duration(patience_s)}"
 
     def lose() -> list[int]:
         attempts = open_attempts(id__in=ids, doubted_at__lt=since)

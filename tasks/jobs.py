@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from fogpanel import live
 from fogpanel.jobs import Run, job
+from fogpanel.parameters.catalogue import SWEEP_S
 from nodes.locks import with_nodes
 from tasks import batches, doubt, retention
 from tasks.closing import LOST, lock_free_tasks, nodes_of, open_attempts, stop
@@ -40,7 +40,7 @@ def expire_queued(run: Run) -> None:
             live.changed("tasks", "fleet", *(f"task:{task_id}" for task_id in ids))
 
 
-@job(every_s=settings.SWEEP_S)
+@job(every_s=SWEEP_S)
 def give_up_doubted(run: Run) -> None:
     """What has been in doubt for too long is lost."""
     doubt.give_up(run.now)

@@ -31,6 +31,8 @@ from coordinator.keeping import Keeper
 from coordinator.planning import BY_COUNTS, FULLY
 from coordinator.values import Resources, RoutingStrategy
 from fogpanel import metrics
+from fogpanel.parameters.catalogue import AGEING_S
+from fogpanel.parameters.store import current
 from fogpanel.rows import pieces, select
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
@@ -265,7 +267,7 @@ class Placer(Tireless):
             if decision.chosen is None:
                 waits += 1
                 exhausted.add(key)
-                self._keeper.keep_for(self._view.fleet, task, now.timestamp(), settings.AGEING_S)
+                self._keeper.keep_for(self._view.fleet, task, now.timestamp(), current(AGEING_S))
                 self._waits.note(key, decision, self._queue.waiting(key, REASONS_MOST), now)
                 continue
             batch.append((task, decision))

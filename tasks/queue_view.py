@@ -14,12 +14,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from django.conf import settings
 from django.db.models import QuerySet
 from sortedcontainers import SortedList
 
 from coordinator import values
+from coordinator.queueing import AGEING_S as DEFAULT_AGEING_S
 from coordinator.queueing import turn_of
+from fogpanel.parameters.catalogue import AGEING_S
+from fogpanel.parameters.store import current
 from fogpanel.rows import pieces, select
 from tasks.models import Task
 from tasks.routing_view import Waiting, as_routing_tasks, waiting
@@ -50,6 +52,7 @@ class QueueView:
     def __init__(self) -> None:
         self._tasks: dict[int, values.Task] = {}
         self._shapes: dict[ShapeKey, SortedList[Rank]] = defaultdict(SortedList)
+        self._ageing_s = DEFAULT_AGEING_S
         self._newest = 0  # the highest number read so far
         self._cursor: datetime | None = None
         self._looked_at_all: datetime | None = None
@@ -59,6 +62,7 @@ class QueueView:
 
     def refresh(self, now: datetime) -> None:
         """Take in all that changed in the database since the last time."""
+        self._age_by(current(AGEING_S))
         queued = _queued()
         if self._looked_at_all is None or now - self._looked_at_all >= RELOAD:
             self._looked_at_all = now
@@ -83,13 +87,24 @@ class QueueView:
             self._newest = max(self._newest, task_id)
             if task_id not in self._tasks:
                 self._tasks[task_id] = task
-                self._shapes[shape_key(task)].add(_rank(task))
+                self._shapes[shape_key(task)].add(self._rank(task))
+
+    def _age_by(self, ageing_s: float) -> None:
+        """Put all in their turn anew where waiting counts for another amount than before."""
+        if ageing_s != self._ageing_s:
+            self._ageing_s = ageing_s
+            self._shapes.clear()
+            for task in self._tasks.values():
+                self._shapes[shape_key(task)].add(self._rank(task))
+
+    def _rank(self, task: values.Task) -> Rank:
+        return (turn_of(task, self._ageing_s), int(task.task_id))
 
     def drop(self, task_id: int) -> None:
         """This task is placed, or turned out not to be queued any more."""
         if (task := self._tasks.pop(task_id, None)) is not None:
             key = shape_key(task)
-            self._shapes[key].discard(_rank(task))
+            self._shapes[key].discard(self._rank(task))
             if not self._shapes[key]:
                 del self._shapes[key]
 
@@ -121,7 +136,3 @@ WHERE state = 'queued' AND cancel_requested_at IS NULL AND """
 
 def _queued() -> QuerySet[Task]:
     return Task.objects.filter(state=TaskState.QUEUED, cancel_requested_at=None)
-
-
-def _rank(task: values.Task) -> Rank:
-    return (turn_of(task, settings.AGEING_S), int(task.task_id))

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, ManyToOneRel, OuterRef, QuerySet
 
 from fogpanel.models import Event
+from fogpanel.parameters.catalogue import KEEP_EXPLANATIONS_DAYS, KEEP_OUTPUT_DAYS, KEEP_TASKS_DAYS
+from fogpanel.parameters.parameter import Parameter
+from fogpanel.parameters.store import changed_since, current
 from fogpanel.retention import BATCH, delete
 from tasks.batches import blobs_of_packed
 from tasks.models import Blob, BlobChunk, Decision, Explanation, LogChunk, Task
@@ -29,9 +31,7 @@ EXPLANATIONS_BATCH = 20
 
 def forget_tasks(now: datetime) -> int:
     """Delete tasks that ended long ago, and the blobs that nothing refers to any more; how many tasks."""
-    ended = Task.objects.filter(
-        state__in=FINAL, canary=False, finished_at__lt=now - _days(settings.KEEP_TASKS_DAYS)
-    )
+    ended = Task.objects.filter(state__in=FINAL, canary=False, finished_at__lt=now - _days(KEEP_TASKS_DAYS))
     gone = 0
     for _ in range(BATCHES_MOST):
         tasks = list(ended.order_by("finished_at").values_list("id", "payload_id", "stdin_id")[:BATCH])
@@ -69,9 +69,9 @@ def forget_output(now: datetime, previous: datetime | None) -> int:
 
     What a run that was cut short has missed goes with its task.
     """
-    kept = _days(settings.KEEP_OUTPUT_DAYS)
+    kept = _days(KEEP_OUTPUT_DAYS)
     aged = Task.objects.filter(state=TaskState.SUCCEEDED, finished_at__lt=now - kept)
-    if previous is not None:
+    if previous is not None and not changed_since(KEEP_OUTPUT_DAYS, previous):
         aged = aged.filter(finished_at__gte=previous - kept)
     return sum(delete(LogChunk.objects.filter(attempt__task_id__in=ids)) for ids in _in_batches(aged))
 
@@ -89,7 +89,7 @@ def _in_batches(tasks: QuerySet[Task]) -> Iterator[list[int]]:
 
 def forget_explanations(now: datetime) -> int:
     """Delete the node by node part of old decisions. A decision keeps its counts and its choice."""
-    before = now - _days(settings.KEEP_EXPLANATIONS_DAYS)
+    before = now - _days(KEEP_EXPLANATIONS_DAYS)
     gone = 0
     for _ in range(BATCHES_MOST):
         oldest = Explanation.objects.order_by("id").values_list("id", "created_at")[:EXPLANATIONS_BATCH]
@@ -105,5 +105,5 @@ def forget_explanations(now: datetime) -> int:
     return gone
 
 
-def _days(days: float) -> timedelta:
-    return timedelta(days=days)
+def _days(parameter: Parameter) -> timedelta:
+    return timedelta(days=current(parameter))

@@ -45,13 +45,111 @@ HEARTBEATS_PER_S_MAX = Parameter(
     variable="FOGPANEL_HEARTBEATS_PER_S_MAX",
 )
 
-# --- Sweeps and probes -----------------------------------------------------------------------------
+# --- Nodes that go ---------------------------------------------------------------------------------
+
+REPLACE_AFTER_S = Parameter(
+    name="replace_after_s",
+    title="Wait before replacing",
+    about="How long a node that is offline is waited for before its tasks are placed elsewhere as well.",
+    readers="the sweep for silent nodes",
+    unit="s",
+    least=0,
+    most=86_400,
+    setting="REPLACE_AFTER_S",
+    variable="FOGPANEL_REPLACE_AFTER_S",
+)
+GIVE_UP_S = Parameter(
+    name="give_up_s",
+    title="Give up after",
+    about="When what an offline node was working on is given up, so that its room is free again. Until then "
+    "the node may come back with the result.",
+    readers="the job tasks.jobs.give_up_doubted",
+    unit="s",
+    least=1,
+    most=604_800,
+    setting="GIVE_UP_S",
+    variable="FOGPANEL_GIVE_UP_S",
+    danger="A shorter time throws away what nodes that are cut off for longer would still bring.",
+)
+DRAIN_S = Parameter(
+    name="drain_s",
+    title="Time to drain",
+    about="How long a drained node may finish what it has, where nothing else is said.",
+    readers="the panel when a node is drained",
+    unit="s",
+    least=0,
+    most=604_800,
+    setting="DRAIN_S",
+    variable="FOGPANEL_DRAIN_S",
+)
+ARCHIVE_DAYS = Parameter(
+    name="archive_days",
+    title="Archive after",
+    about="How long a node is offline before it leaves the lists. When its agent connects, it is back.",
+    readers="the job nodes.jobs.archive_nodes",
+    unit="days",
+    least=0.01,
+    most=36_500,
+    setting="ARCHIVE_DAYS",
+    variable="FOGPANEL_ARCHIVE_DAYS",
+)
+
+# --- Nodes that misbehave --------------------------------------------------------------------------
+
+FLAPS_MAX = Parameter(
+    name="flaps_max",
+    title="Breaks allowed",
+    about="How often a node's connection may break within the window below before it counts as unstable.",
+    readers="the panel when a connection breaks, and the sweep for silent nodes",
+    least=1,
+    most=1000,
+    whole=True,
+    setting="FLAPS_MAX",
+    variable="FOGPANEL_FLAPS_MAX",
+)
+FLAPS_WINDOW_S = Parameter(
+    name="flaps_window_s",
+    title="Window of breaks",
+    about="Breaks that lie further back are forgotten.",
+    readers="the panel when a connection breaks, and the sweep for silent nodes",
+    unit="s",
+    least=1,
+    most=86_400,
+    setting="FLAPS_WINDOW_S",
+    variable="FOGPANEL_FLAPS_WINDOW_S",
+)
+STEADY_S = Parameter(
+    name="steady_s",
+    title="Steady for",
+    about="How long an unstable node must stay connected before it gets work again; doubles each time.",
+    readers="the panel when a connection breaks, and the sweep for silent nodes",
+    unit="s",
+    least=0.1,
+    most=86_400,
+    setting="STEADY_S",
+    variable="FOGPANEL_STEADY_S",
+)
+COOL_S = Parameter(
+    name="cool_s",
+    title="Cool down for",
+    about="How long a node gets no new work after attempts failed by its own fault; doubles each time.",
+    readers="the panel when attempts end",
+    unit="s",
+    least=0.1,
+    most=86_400,
+    setting="COOL_S",
+    variable="FOGPANEL_COOL_S",
+)
+
+# --- Sweeps, probes and the queue ------------------------------------------------------------------
 
 SWEEP_S = Parameter(
     name="sweep_s",
     title="Sweep interval",
-    about="How often the panel looks for nodes that have fallen silent.",
-    readers="the job nodes.jobs.sweep_heartbeats",
+    about="How often the panel looks for nodes that have fallen silent, are drained or may get work again, "
+    "and for work to give up.",
+    readers="the jobs nodes.jobs.sweep_heartbeats, release_held_back and end_drains, and "
+    "tasks.jobs.give_up_doubted",
     unit="s",
     least=1,
     most=600,
@@ -69,6 +167,63 @@ PROBE_S = Parameter(
     most=3600,
     setting="PROBE_S",
     variable="FOGPANEL_PROBE_S",
+)
+
+AGEING_S = Parameter(
+    name="ageing_s",
+    title="Ageing",
+    about="How long to wait is worth one step of priority. A task that fits nowhere gets a node kept free "
+    "after that time.",
+    readers="the placer of each process, when it looks at the queue",
+    unit="s",
+    least=1,
+    most=86_400,
+    setting="AGEING_S",
+    variable="FOGPANEL_AGEING_S",
+)
+
+# --- What is kept ----------------------------------------------------------------------------------
+
+
+def _kept(name: str, title: str, about: str, job: str) -> Parameter:
+    """A time after which rows are deleted."""
+    return Parameter(
+        name=name,
+        title=title,
+        about=about,
+        readers=f"the job {job}",
+        unit="days",
+        least=0.01,
+        most=36_500,
+        setting=name.upper(),
+        variable=f"FOGPANEL_{name.upper()}",
+        danger=f"{title}: what is older than a shorter time is deleted within ten minutes, for good.",
+    )
+
+
+KEEP_TASKS_DAYS = _kept(
+    "keep_tasks_days",
+    "Tasks",
+    "How long a task stays after its end, with its attempts, decisions and routine events.",
+    "tasks.jobs.forget_old_tasks",
+)
+KEEP_OUTPUT_DAYS = _kept(
+    "keep_output_days",
+    "Output",
+    "How long the output of tasks that succeeded stays; that of others stays as long as the task.",
+    "tasks.jobs.forget_old_output",
+)
+KEEP_EXPLANATIONS_DAYS = _kept(
+    "keep_explanations_days",
+    "Explanations",
+    "How long the node by node part of decisions stays; counts and choice stay as long as the task.",
+    "tasks.jobs.forget_old_explanations",
+)
+KEEP_EVENTS_DAYS = _kept(
+    "keep_events_days",
+    "Events",
+    "How long it is remembered who did what, and what happened to nodes.",
+    "fogpanel.retention.forget_old_events",
 )
 
 # --- How strategies weigh --------------------------------------------------------------------------
@@ -122,7 +277,30 @@ GROUPS: tuple[Group, ...] = (
         "When a node counts as gone. Agents hear of a change within half a minute.",
         (HEARTBEAT_S, TIMEOUT_S, HEARTBEATS_PER_S_MAX),
     ),
-    Group("sweeps", "Sweeps and probes", "How often the panel looks after itself.", (SWEEP_S, PROBE_S)),
+    Group(
+        "failover",
+        "Nodes that go",
+        "What becomes of the work of a node that is silent or drained.",
+        (REPLACE_AFTER_S, GIVE_UP_S, DRAIN_S, ARCHIVE_DAYS),
+    ),
+    Group(
+        "behaviour",
+        "Nodes that misbehave",
+        "They get no new work for a while; at most half of the fleet at once.",
+        (FLAPS_MAX, FLAPS_WINDOW_S, STEADY_S, COOL_S),
+    ),
+    Group(
+        "sweeps",
+        "Sweeps, probes and the queue",
+        "How often the panel looks after itself, and how waiting counts.",
+        (SWEEP_S, PROBE_S, AGEING_S),
+    ),
+    Group(
+        "kept",
+        "What is kept",
+        "How long rows stay; sweeps delete what is older.",
+        (KEEP_TASKS_DAYS, KEEP_OUTPUT_DAYS, KEEP_EXPLANATIONS_DAYS, KEEP_EVENTS_DAYS),
+    ),
     Group("affinity", "Affinity: weights", PROPORTIONS, AFFINITY),
     Group("affinity-fit", "Affinity: weights within the fit", PROPORTIONS, AFFINITY_FIT),
     Group("proximity", "Proximity: weights", PROPORTIONS, PROXIMITY),

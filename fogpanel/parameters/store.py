@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 from django.db import InterfaceError, OperationalError
 
@@ -61,6 +62,12 @@ def current(parameter: Parameter | float) -> float:
     if not isinstance(parameter, Parameter):
         return parameter
     return copy.values(time.monotonic()).get(parameter.name, parameter.default)
+
+
+def changed_since(parameter: Parameter, moment: datetime) -> bool:
+    """Whether somebody may have read it since then as it is no more."""
+    since = moment - timedelta(seconds=STALE_S)
+    return ParameterValue.objects.filter(name=parameter.name, changed_at__gte=since).exists()
 
 
 def tell_all() -> None:

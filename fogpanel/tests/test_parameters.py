@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -22,6 +23,7 @@ from fogpanel.parameters import catalogue, changing, store
 from fogpanel.parameters.catalogue import BY_NAME, GROUPS, HEARTBEAT_S, RULES, SWEEP_S, TIMEOUT_S
 from fogpanel.parameters.parameter import Parameter, Refused
 from fogpanel.parameters.store import current
+from fogpanel.supervisor.places import ROOT
 from nodes import leases
 from nodes.models import Node
 from tasks.weighing import weights
@@ -47,6 +49,14 @@ def refused(**wanted: float | None) -> list[tuple[str, str]]:
 def test_every_parameter_says_what_it_is(parameter: Parameter) -> None:
     assert parameter.title and parameter.about.endswith(".") and parameter.readers
     assert parameter.complaint(parameter.default) == ""
+
+
+@pytest.mark.parametrize("parameter", [each for each in BY_NAME.values() if each.setting], ids=str)
+def test_the_environment_may_say_what_a_parameter_may_be(parameter: Parameter) -> None:
+    """And no more: a default that the page refuses could not be set back to."""
+    asked = (ROOT / "fogpanel" / "settings.py").read_text()
+    found = re.search(rf'"{parameter.variable}", [\d.]+, least=([\d._]+), most=([\d._]+)\)', asked)
+    assert found and (float(found[1]), float(found[2])) == (parameter.least, parameter.most)
 
 
 def test_defaults_break_no_rule_and_each_rule_names_parameters_of_one_group() -> None:

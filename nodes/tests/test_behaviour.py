@@ -12,6 +12,7 @@ from pytest_django.fixtures import Settings
 from conftest import MakeFleet, MakeNode
 from coordinator.values import NodeStatus
 from fogpanel.models import Event
+from fogpanel.parameters import changing, store
 from nodes import behaviour, leases
 from nodes.fleet_view import as_fog_node
 from nodes.jobs import lose_silent_nodes
@@ -53,6 +54,19 @@ def flap_often(node: Node, now: datetime) -> None:
 
 def kinds() -> list[str]:
     return list(Event.objects.exclude(kind="node.connected").order_by("id").values_list("kind", flat=True))
+
+
+def test_what_counts_as_misbehaviour_are_parameters(node: Node, make_node: MakeNode) -> None:
+    for _ in range(2):
+        make_node()  # of four, two may be held back
+    now = timezone.now()
+    changing.change({"flaps_max": 1, "steady_s": 7, "cool_s": 20}, None, now)
+    store.copy.forget()
+    behaviour.note_work([node.id], [], now)
+    for _ in range(2):
+        flap(node, now)
+    node.refresh_from_db()
+    assert (node.unstable_until, node.cooling_until) == (now + 7 * SECOND, now + 20 * SECOND)
 
 
 def test_breaking_too_often_makes_a_node_unstable_and_is_told_once(node: Node) -> None:

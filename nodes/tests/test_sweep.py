@@ -49,6 +49,13 @@ def test_a_grace_after_the_timeout_leaves_its_work_where_it_is(silent: Node, set
     assert lose_silent_nodes(now + timedelta(seconds=60), now - LONG_AGO) == [silent.id]
 
 
+def test_that_grace_is_a_parameter(silent: Node) -> None:
+    now = timezone.now()
+    changing.change({"replace_after_s": 60}, None, now)
+    store.copy.forget()
+    assert lose_silent_nodes(now, now - LONG_AGO) == []
+
+
 def test_a_node_that_was_heard_stays(make_node: MakeNode) -> None:
     make_node()
     now = timezone.now()

@@ -22,6 +22,7 @@ from tasks import placement
 from tasks.closing import LOST, Ending, close, open_attempts
 from tasks.models import Attempt, Decision, Task
 from tasks.placement import POLL_S, Placer
+from tasks.queue_view import QueueView
 from tasks.routing_view import as_routing_tasks
 from tasks.submission import validate
 from tasks.tests.conftest import MakeTask
@@ -113,6 +114,22 @@ def test_who_has_waited_long_goes_before_urgent_newcomers(
     assert place() == 1
     states = dict(Task.objects.values_list("id", "state"))
     assert states == {patient.id: "assigned", urgent.id: "queued"}
+
+
+def test_a_queue_is_put_in_its_turn_anew_when_ageing_is_changed(make_task: MakeTask) -> None:
+    patient = make_task(priority=1)
+    Task.objects.filter(id=patient.id).update(created_at=timezone.now() - timedelta(hours=1))
+    urgent = make_task(priority=10)
+    queue = QueueView()
+    turns = []
+    for ageing_s in (300, 3600):
+        changing.change({"ageing_s": ageing_s}, None, timezone.now())
+        store.copy.forget()
+        queue.refresh(timezone.now())
+        turns.append([task.task_id for task in queue.in_order(set())])
+    assert turns == [[patient.id, urgent.id], [urgent.id, patient.id]]
+    queue.drop(urgent.id)
+    assert [task.task_id for task in queue.in_order(set())] == [patient.id]
 
 
 def test_a_large_task_that_has_waited_long_gets_a_node_kept_free(

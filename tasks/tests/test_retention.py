@@ -14,6 +14,7 @@ from django.utils import timezone
 from conftest import MakeNode
 from fogpanel import audit, retention
 from fogpanel.models import Event
+from fogpanel.parameters import changing, store
 from tasks import batches, presenting
 from tasks import retention as forgetting
 from tasks.blobs import store_blob
@@ -147,6 +148,15 @@ class TestDetails:
         make_ended(settings.KEEP_OUTPUT_DAYS + 1)
         assert forgetting.forget_output(now, now - DAY / 2) == 0
         assert forgetting.forget_output(now, now - 2 * DAY) == 1
+
+    def test_a_run_after_the_time_was_shortened_looks_at_all(
+        self, make_ended: MakeEnded, now: datetime
+    ) -> None:
+        make_ended(settings.KEEP_OUTPUT_DAYS - 2)
+        assert forgetting.forget_output(now, now - DAY / 2) == 0
+        changing.change({"keep_output_days": 1}, None, now)
+        store.copy.forget()
+        assert forgetting.forget_output(now, now - DAY / 2) == 1
 
     def test_tasks_that_ended_in_one_moment_are_all_seen(
         self, make_ended: MakeEnded, now: datetime, monkeypatch: pytest.MonkeyPatch
