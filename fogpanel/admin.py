@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from fogpanel import tokens
-from fogpanel.admin_site import ReadOnlyAdmin
+from fogpanel.admin_site import AmongNewest, LargeAdmin, ReadOnlyAdmin
 from fogpanel.models import (
     ApiToken,
     Event,
@@ -21,11 +21,14 @@ from fogpanel.models import (
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
+class EventAdmin(LargeAdmin):
     list_display = ("at", "level", "kind", "sentence", "actor_name", "subject_kind", "subject_id")
-    list_filter = ("level", "at")
-    search_fields = ("kind__startswith", "actor_name__exact", "subject_id__exact", "sentence")
-    search_help_text = "Kind (node.joined), user, number of a subject, or words of the sentence"
+    list_filter = (("level", AmongNewest),)
+    numbers = ("id",)
+    texts = ("kind", "actor_name", "sentence")
+    search_help_text = (
+        "Number, or a kind (node.joined), user or words of the sentence among the newest events"
+    )
     list_select_related = ("actor",)
     ordering = ("-id",)
 
@@ -58,9 +61,11 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
 
 @admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(ReadOnlyAdmin):
+class IdempotencyKeyAdmin(LargeAdmin):
     list_display = ("created_at", "key", "user", "status")
-    search_fields = ("key__exact", "user__username")
+    names = ("user__username",)
+    texts = ("key",)
+    search_help_text = "User, or a key among the newest"
     list_select_related = ("user",)
     ordering = ("-id",)
 

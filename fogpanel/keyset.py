@@ -13,6 +13,8 @@ M = TypeVar("M", bound=Model)
 
 PAGE_SIZE = 50
 COUNT_LIMIT = 1000
+SEARCH_SPAN = 50_000
+"""How many rows are looked through where no index finds those that are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,12 @@ def _with_neighbours(rows: list[M], key: str, *, earlier: bool, later: bool) -> 
         before=getattr(rows[0], key) if earlier else None,
         after=getattr(rows[-1], key) if later else None,
     )
+
+
+def newest(rows: QuerySet[M]) -> QuerySet[M]:
+    """Those of ``rows`` that are among the newest `SEARCH_SPAN` of their table."""
+    last = rows.model._default_manager.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return rows.filter(pk__gt=last - SEARCH_SPAN)
 
 
 def count_capped(queryset: QuerySet[M], limit: int = COUNT_LIMIT) -> str:

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from coordinator.values import Availability
-from fogpanel.admin_site import PanelAdmin, ReadOnlyAdmin
+from fogpanel.admin_site import LargeAdmin, PanelAdmin, ReadOnlyAdmin
 from nodes import joining, operations
 from nodes.models import Group, JoinKey, Node, Order, Sample
 
@@ -102,9 +102,12 @@ class NodeAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(LargeAdmin):
     list_display = ("id", "node", "kind", "subject", "created_at", "sent_at", "acked_at", "withdrawn_at")
-    search_fields = ("=id", "subject__exact", "node__name")
+    numbers = ("id",)
+    names = ("node__name",)
+    texts = ("subject",)
+    search_help_text = "Number, node, or a subject (attempt:12) among the newest orders"
     list_select_related = ("node",)
     readonly_fields = ("message",)
     ordering = ("-id",)
@@ -115,8 +118,9 @@ class OrderAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Sample)
-class SampleAdmin(ReadOnlyAdmin):
+class SampleAdmin(LargeAdmin):
     list_display = ("at", "node", "cpu_percent", "memory_used_mb", "memory_total_mb", "running")
-    search_fields = ("node__name__exact",)
+    names = ("node__name",)
+    search_help_text = "Name of a node"
     list_select_related = ("node",)
     ordering = ("-id",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from fogpanel.admin_site import ReadOnlyAdmin
+from fogpanel.admin_site import AmongNewest, LargeAdmin, ReadOnlyAdmin
 from services.models import ServiceSample, ServiceState
 
 
@@ -17,8 +17,9 @@ class ServiceStateAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ServiceSample)
-class ServiceSampleAdmin(ReadOnlyAdmin):
+class ServiceSampleAdmin(LargeAdmin):
     list_display = ("at", "slug", "state", "value")
-    list_filter = ("state",)
-    search_fields = ("slug__exact",)
+    list_filter = (("state", AmongNewest),)
+    texts = ("slug",)
+    search_help_text = "Name of a service (fog_coordinator), among the newest samples"
     ordering = ("-id",)

@@ -7,17 +7,20 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from fogpanel.admin_site import ReadOnlyAdmin
+from fogpanel.admin_site import AmongNewest, LargeAdmin, Rows, by_hash
 from tasks import operations
 from tasks.models import Attempt, Blob, BlobChunk, Decision, Explanation, LogChunk, Task, TaskBatch
 from tasks.states import OPEN
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnlyAdmin):
+class TaskAdmin(LargeAdmin):
     list_display = ("id", "name", "owner", "state", "driver", "strategy", "node", "created_at", "finished_at")
-    list_filter = ("state", "strategy", "canary", "created_at")
-    search_fields = ("=id", "name", "owner__username__exact", "node__name__exact")
+    list_filter = ("state", ("strategy", AmongNewest))
+    numbers = ("id",)
+    names = ("owner__username", "node__name")
+    texts = ("name",)
+    search_help_text = "Number, user, node, or words of the name among the newest tasks"
     list_select_related = ("owner", "node")
     ordering = ("-id",)
     actions = ("cancel",)
@@ -32,17 +35,19 @@ class TaskAdmin(ReadOnlyAdmin):
 
 
 @admin.register(TaskBatch)
-class TaskBatchAdmin(ReadOnlyAdmin):
+class TaskBatchAdmin(LargeAdmin):
     list_display = ("id", "name", "owner", "size", "stored", "created_at")
-    list_filter = ("created_at",)
-    search_fields = ("=id", "name", "owner__username__exact")
+    numbers = ("id",)
+    names = ("owner__username",)
+    texts = ("name",)
+    search_help_text = "Number, user, or words of the name among the newest batches"
     list_select_related = ("owner",)
     exclude = ("packed",)
     ordering = ("-id",)
 
 
 @admin.register(Attempt)
-class AttemptAdmin(ReadOnlyAdmin):
+class AttemptAdmin(LargeAdmin):
     list_display = (
         "id",
         "task",
@@ -54,14 +59,16 @@ class AttemptAdmin(ReadOnlyAdmin):
         "started_at",
         "ended_at",
     )
-    list_filter = ("created_at",)
-    search_fields = ("=id", "=task__id", "node__name__exact", "outcome__exact")
+    numbers = ("id", "task")
+    names = ("node__name",)
+    texts = ("outcome",)
+    search_help_text = "Number of an attempt or a task, node, or an outcome among the newest attempts"
     list_select_related = ("task", "node")
     ordering = ("-id",)
 
 
 @admin.register(Decision)
-class DecisionAdmin(ReadOnlyAdmin):
+class DecisionAdmin(LargeAdmin):
     list_display = (
         "id",
         "task",
@@ -72,24 +79,28 @@ class DecisionAdmin(ReadOnlyAdmin):
         "decided_at",
         "took_us",
     )
-    list_filter = ("strategy",)
-    search_fields = ("=id", "=task__id", "chosen__name__exact")
+    list_filter = (("strategy", AmongNewest),)
+    numbers = ("id", "task")
+    names = ("chosen__name",)
+    search_help_text = "Number of a decision or a task, or the node that was chosen"
     list_select_related = ("task", "chosen")
     ordering = ("-id",)
 
 
 @admin.register(Explanation)
-class ExplanationAdmin(ReadOnlyAdmin):
+class ExplanationAdmin(LargeAdmin):
     list_display = ("id", "shape", "fleet_version", "created_at")
-    search_fields = ("=id", "shape__exact")
+    numbers = ("id",)
+    texts = ("shape",)
+    search_help_text = "Number, or a shape among the newest explanations"
     ordering = ("-id",)
 
 
 @admin.register(LogChunk)
-class LogChunkAdmin(ReadOnlyAdmin):
+class LogChunkAdmin(LargeAdmin):
     list_display = ("id", "attempt", "stream", "offset")
-    list_filter = ("stream",)
-    search_fields = ("=attempt__task__id", "=attempt__id")
+    list_filter = (("stream", AmongNewest),)
+    numbers = ("attempt", "attempt__task")
     search_help_text = "Number of a task or of an attempt"
     list_select_related = ("attempt",)
     readonly_fields = ("text",)
@@ -101,17 +112,25 @@ class LogChunkAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Blob)
-class BlobAdmin(ReadOnlyAdmin):
+class BlobAdmin(LargeAdmin):
     list_display = ("sha256", "size", "created_at")
-    search_fields = ("sha256__startswith",)
+    texts = ("sha256",)
+    search_help_text = "How its SHA-256 begins"
     ordering = ("-created_at",)
+
+    def get_search_results(self, request: HttpRequest, queryset: Rows, search_term: str) -> tuple[Rows, bool]:
+        return by_hash(queryset, "sha256", search_term.strip()), False
 
 
 @admin.register(BlobChunk)
-class BlobChunkAdmin(ReadOnlyAdmin):
+class BlobChunkAdmin(LargeAdmin):
     list_display = ("id", "blob", "index", "size")
-    search_fields = ("blob__sha256__startswith",)
+    texts = ("blob",)
+    search_help_text = "How the SHA-256 of its blob begins"
     ordering = ("-id",)
+
+    def get_search_results(self, request: HttpRequest, queryset: Rows, search_term: str) -> tuple[Rows, bool]:
+        return by_hash(queryset, "blob", search_term.strip()), False
 
     @admin.display(description="bytes")
     def size(self, chunk: BlobChunk) -> int:

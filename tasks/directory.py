@@ -8,14 +8,10 @@ from enum import StrEnum
 from django.db.models import Max, QuerySet
 
 from fogpanel.access import AnyUser
-from fogpanel.keyset import Page, count_capped, find_page
+from fogpanel.keyset import SEARCH_SPAN, Page, count_capped, find_page
 from tasks.models import Task
 from tasks.states import TaskState
 from tasks.visibility import visible_tasks
-
-SEARCH_SPAN = 200_000
-"""How many ids one page looks through where no index finds its rows: for words in names, and for
-somebody's tasks in one state. So a search for what nobody has ends in time, too."""
 
 
 class Tab(StrEnum):
@@ -71,6 +67,8 @@ def _page(tasks: QuerySet[Task], query: Query) -> Page[Task]:
 
 
 def _search(tasks: QuerySet[Task], query: Query) -> Found:
+    """Words in names, and somebody's tasks in one state, are looked for in `SEARCH_SPAN` ids a page: so a
+    search for what nobody has ends in time, too."""
     for word in query.words.split():
         tasks = tasks.filter(name__icontains=word)
     if query.before is not None:

@@ -20,10 +20,10 @@ from django.utils import timezone
 
 from conftest import MakeNode
 from fogpanel import tokens
-from fogpanel.admin_site import COUNTED_TO, CappedPaginator
+from fogpanel.admin_site import COUNTED_TO, AmongNewest, CappedPaginator, LargeAdmin
 from fogpanel.models import ApiToken, Event
 from nodes.models import Group, JoinKey, Order
-from tasks.models import Attempt, LogChunk, Task
+from tasks.models import Attempt, Blob, Decision, LogChunk, Task
 from tasks.submission import submit, validate
 
 OURS = [
@@ -109,6 +109,90 @@ def test_a_million_rows_are_not_counted(db: None) -> None:
     now = timezone.now()
     Event.objects.bulk_create(Event(at=now, kind="k", sentence="s") for _ in range(COUNTED_TO + 5))
     assert CappedPaginator(Event.objects.all(), 50).count == COUNTED_TO
+
+
+def found(site: Client, model: type[Model], **asked: str) -> list[object]:
+    """The keys of the rows that a change list shows."""
+    rows = site.get(address(model, "changelist"), asked).context["cl"].result_list
+    return [row.pk for row in rows]
+
+
+class TestSearch:
+    """What is looked for where: numbers first, then names, then words of the newest rows."""
+
+    @pytest.fixture
+    def tasks(self, submitter: User, operator: User, make_node: MakeNode) -> list[Task]:
+        node = make_node(name="atlas")
+        names = ("render one", "render two", "atlas of stars", "digest")
+        made = [Task.objects.create(name=name, owner=submitter, driver="wasm") for name in names]
+        Task.objects.filter(pk=made[3].pk).update(node=node, owner=operator, name=f"digest {made[0].pk}")
+        return made
+
+    def test_a_number_is_that_row_and_not_a_word(self, site: Client, tasks: list[Task]) -> None:
+        assert found(site, Task, q=str(tasks[0].pk)) == [tasks[0].pk]
+
+    def test_a_name_that_a_row_belongs_to(self, site: Client, tasks: list[Task], operator: User) -> None:
+        assert found(site, Task, q="atlas") == [tasks[3].pk]
+        assert found(site, Task, q=operator.username) == [tasks[3].pk]
+
+    def test_every_word_must_occur(self, site: Client, tasks: list[Task]) -> None:
+        assert found(site, Task, q="render") == [tasks[1].pk, tasks[0].pk]
+        assert found(site, Task, q="TWO render") == [tasks[1].pk]
+        assert found(site, Task, q="nothing") == []
+
+    def test_a_filter_holds_for_what_is_found(self, site: Client, tasks: list[Task]) -> None:
+        Task.objects.filter(pk=tasks[1].pk).update(state="failed")
+        assert found(site, Task, q="render", state__exact="failed") == [tasks[1].pk]
+
+    def test_words_are_looked_for_in_the_newest_rows_and_numbers_in_all(
+        self, site: Client, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fogpanel.keyset.SEARCH_SPAN", 3)
+        assert found(site, Task, q="render") == [tasks[1].pk]
+        assert found(site, Task, q=str(tasks[0].pk)) == [tasks[0].pk]
+
+    def test_what_belongs_to_a_task(self, site: Client, filled: Task) -> None:
+        attempt = Attempt.objects.get()
+        assert found(site, Attempt, q=str(filled.pk)) == [attempt.pk]
+        assert found(site, LogChunk, q=str(filled.pk)) == [LogChunk.objects.get().pk]
+
+    def test_a_hash_by_how_it_begins(self, site: Client, filled: Task) -> None:
+        sha256 = filled.payload_id
+        assert sha256 is not None
+        assert found(site, Blob, q=sha256[:6].upper()) == [sha256]
+        assert found(site, Blob, q="g") == []
+
+
+def test_filters_without_an_index_look_at_the_newest_rows(
+    site: Client, filled: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fogpanel.keyset.SEARCH_SPAN", 2)
+    now = timezone.now()
+    made = [
+        Decision.objects.create(
+            task=filled, strategy="round_robin", considered=1, eligible=0, decided_at=now, took_us=1
+        ).pk
+        for _ in range(3)
+    ]
+    assert found(site, Decision, strategy__exact="round_robin") == [made[2], made[1]]
+    assert found(site, Decision, strategy__exact="least_loaded") == []
+    assert len(found(site, Decision)) == 3
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
+def test_no_click_reads_a_whole_large_table(model: type[Model]) -> None:
+    shown = admin.site._registry[model]
+    if not isinstance(shown, LargeAdmin):
+        return
+    indexed = {index.fields[0] for index in model._meta.indexes if index.condition is None} | {
+        field.name for field in model._meta.fields if field.unique or getattr(field, "db_index", False)
+    }
+    filters: list[Any] = list(shown.list_filter)
+    assert {chosen for chosen in filters if isinstance(chosen, str)} <= indexed
+    assert all(chosen[1] is AmongNewest for chosen in filters if not isinstance(chosen, str))
+    assert {number.partition("__")[0] for number in shown.numbers} <= indexed
+    assert {name.partition("__")[0] for name in shown.names} <= indexed
+    assert (shown.sortable_by, shown.date_hierarchy) == ((), None)
 
 
 def test_our_models_are_all_registered_with_search() -> None:
