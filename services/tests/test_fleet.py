@@ -128,6 +128,15 @@ class TestTopology:
         assert shape.mark.href == f"/nodes/{node.id}"
         assert shape.mark.title == "atlas: gateway, idle"
         assert len(shape.points.split()) == 6
+        assert region.svg.startswith(f'<a href="/nodes/{node.id}" aria-label="atlas: gateway, idle"><polygon')
+        assert region.svg.endswith("<title>atlas: gateway, idle</title></polygon></a>")
+
+    def test_what_stands_in_a_picture_is_escaped(self) -> None:
+        [region] = topology.lay_out(
+            [topology.Mark("r", NodeType.COMPUTE_NODE, "idle", "<a> & b", "/nodes/1")], {"r": 1}, 1
+        ).regions
+        assert 'aria-label="&lt;a&gt; &amp; b"' in region.svg
+        assert "<title>&lt;a&gt; &amp; b</title>" in region.svg
 
     def test_a_large_fleet_shares_shapes(
         self, make_node: MakeNode, now: datetime, monkeypatch: pytest.MonkeyPatch
