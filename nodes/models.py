@@ -149,8 +149,14 @@ class Node(models.Model):
 
     class Meta:
         ordering = ["name"]
-        # For sweeps over what is rare.
+        # For sweeps over what is rare, and for lists that name only a column of all nodes.
         indexes = [
+            models.Index(
+                fields=["created_at"],
+                name="node_unapproved",
+                condition=models.Q(approved_at=None, archived_at=None),
+            ),
+            models.Index(fields=["region"], name="node_region", condition=models.Q(archived_at=None)),
             models.Index(
                 fields=["drain_deadline_at"], name="node_drained", condition=~models.Q(drain_deadline_at=None)
             ),

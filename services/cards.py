@@ -43,8 +43,8 @@ class Card:
         return f"{well} of the last {len(self.states)} probes found it operational"
 
 
-def cards(now: datetime) -> list[Card]:
-    rows = ServiceState.objects.in_bulk()
+def cards(rows: Mapping[str, ServiceState], now: datetime) -> list[Card]:
+    """``rows`` by slug, of all services."""
     samples = _samples([service.slug for service in SERVICES])
     return [_card(service, rows, samples[service.slug], now) for service in SERVICES]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Case, Count, Min, QuerySet, When
 
 from coordinator.values import NodeStatus
 from fogpanel.templatetags.fog import tone
@@ -74,11 +74,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When one task ran, and what became of it; ``finished_at`` is None while it runs."""
+    """When one task ran; ``finished_at`` is None while it runs."""
 
     started_at: datetime | None
     finished_at: datetime | None
-    state: str = TaskState.RUNNING
 
 
 def user_tasks() -> QuerySet[Task]:
@@ -90,11 +89,11 @@ def summary(now: datetime, fleet: Sequence[Group]) -> Summary:
     offered = [group for group in fleet if group.status != NodeStatus.OFFLINE]
     cpu_millis = sum(group.total.cpu_millis for group in offered)
     memory_mb = sum(group.total.memory_mb for group in offered)
-    of_hour = _finished_since(now - timedelta(seconds=HOUR_S))
-    running = _running()
+    recent_at = now - timedelta(seconds=RECENT_S)
+    states, finished = _finished(now - timedelta(seconds=HOUR_S), recent_at)
+    covered_s = _covered_s(finished, now)
+    running = _running(recent_at)
     queued, oldest_at = _queue()
-    covered_s = _covered_s(of_hour, now)
-    finished = [span for span in of_hour if _age_s(span, now) <= covered_s]
     return Summary(
         at=now,
         nodes=counted(fleet, lambda group: group.status),
@@ -106,7 +105,7 @@ def summary(now: datetime, fleet: Sequence[Group]) -> Summary:
         queued=queued,
         oldest_queued_s=max(0.0, (now - oldest_at).total_seconds()) if oldest_at else None,
         finished_per_s=len(finished) / covered_s,
-        failed_share=_failed_share(of_hour),
+        failed_share=states.count(TaskState.FAILED) / len(states) if states else None,
         running_course=running_course([*finished, *running], now, covered_s),
         finished_course=finished_course(finished, now, covered_s),
     )
@@ -141,23 +140,26 @@ def _covered_s(finished: Sequence[Span], now: datetime) -> float:
     return min(RECENT_S, max(0.1, _age_s(finished[-1], now)))
 
 
-def _failed_share(finished: Sequence[Span]) -> float | None:
-    if not finished:
-        return None
-    return sum(span.state == TaskState.FAILED for span in finished) / len(finished)
+def _finished(hour_at: datetime, recent_at: datetime) -> tuple[list[str], list[Span]]:
+    """Of the newest `COUNTED_TO` that finished since ``hour_at``: their states, and when those ran that
+    finished since ``recent_at``, newest first."""
+    newest = user_tasks().filter(finished_at__gte=hour_at).order_by("-finished_at")
+    recent = (_if_since(recent_at, "finished_at", name) for name in ("started_at", "finished_at"))
+    rows = list(newest.values_list("state", *recent)[:COUNTED_TO])
+    return [state for state, _, _ in rows], [Span(*span) for _, *span in rows if span[-1]]
 
 
-def _finished_since(moment: datetime) -> list[Span]:
-    """Newest first, at most `COUNTED_TO`."""
-    newest = user_tasks().filter(finished_at__gte=moment).order_by("-finished_at")
-    return [Span(*row) for row in newest.values_list("started_at", "finished_at", "state")[:COUNTED_TO]]
-
-
-def _running() -> list[Span]:
+def _running(recent_at: datetime) -> list[Span]:
+    """The newest `COUNTED_TO` and one more; those that began before ``recent_at`` count as begun then."""
     newest = user_tasks().filter(state=TaskState.RUNNING).order_by("-id")
-    return [
-        Span(started_at, None) for started_at in newest.values_list("started_at", flat=True)[: COUNTED_TO + 1]
-    ]
+    began = newest.values_list(_if_since(recent_at, "started_at", "started_at"), flat=True)
+    return [Span(started_at or recent_at, None) for started_at in began[: COUNTED_TO + 1]]
+
+
+def _if_since(moment: datetime, when: str, name: str) -> Case:
+    """The column ``name``, or None for what was before: turning a thousand texts into times that nobody looks
+    at takes longer than to find them."""
+    return Case(When(**{f"{when}__gte": moment}, then=name))
 
 
 def _queue() -> tuple[int, datetime | None]:

@@ -22,7 +22,7 @@ def _fragment(name: str, **context: object) -> str:
 
 @live.topic("nav", allow=live.viewer, every_s=AGEING_S)
 def render_nav(key: str) -> str:
-    context = {"counts": navigation.counts(), "dots": navigation.dots()}
+    context = {"counts": navigation.counts(), "dots": navigation.dots(ServiceState.objects.in_bulk())}
     return render_to_string("fogpanel/_navigation_live.html", context)
 
 
@@ -34,7 +34,7 @@ def render_fleet(key: str) -> str:
 
 @live.topic("services", allow=live.viewer, every_s=AGEING_S)
 def render_grid(key: str) -> str:
-    return _fragment("_grid", cards=cards.cards(timezone.now()))
+    return _fragment("_grid", cards=cards.cards(ServiceState.objects.in_bulk(), timezone.now()))
 
 
 @live.topic("service", allow=live.viewer, every_s=AGEING_S)

@@ -22,12 +22,13 @@ from services.models import ServiceState, State
 @requires(Role.VIEWER)
 def control_panel(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
-    groups = fleet_groups.groups(now)
+    groups, states = fleet_groups.groups(now), ServiceState.objects.in_bulk()
     context = {
         "section": "panel",
+        "states": states,
         "may_submit": allows(request.user, Role.SUBMITTER),
         "fleet": fleet.summary(now, groups),
-        "cards": cards.cards(now),
+        "cards": cards.cards(states, now),
         "map": topology.topology(now, groups),
         "lanes": happenings.stream(now),
         "lines": happenings.newest_lines(),
@@ -42,10 +43,11 @@ def service_page(request: HttpRequest, slug: str) -> HttpResponse:
         raise Http404(f"There is no service {slug}. The control panel shows those that exist.")
     service = BY_SLUG[slug]
     now = timezone.now()
-    card = cards.card(service, ServiceState.objects.in_bulk(), now)
+    states = ServiceState.objects.in_bulk()
     context = {
         "section": slug,
-        "card": card,
+        "states": states,
+        "card": cards.card(service, states, now),
         "may_operate": allows(request.user, Role.OPERATOR),
         "needed_by": [other.title for other in SERVICES if slug in other.needs],
         **service.page(now),

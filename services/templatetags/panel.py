@@ -6,6 +6,7 @@ from typing import Any
 
 from django import template
 
+from services.models import ServiceState
 from services.navigation import counts, dots
 
 register = template.Library()
@@ -13,10 +14,12 @@ register = template.Library()
 
 @register.inclusion_tag("fogpanel/_navigation.html", takes_context=True)
 def navigation(context: template.Context) -> dict[str, Any]:
+    # A page of services has read them already.
+    states = context["states"] if "states" in context else ServiceState.objects.in_bulk()
     return {
         "section": context.get("section", ""),
         "counts": counts(),
-        "dots": dots(),
+        "dots": dots(states),
         "may_administer": context["request"].user.is_staff,
     }
 

@@ -78,7 +78,7 @@ def test_a_card_for_each_service_that_exists(visitor: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "queries"), [("/control-panel", 18), ("/services/fog_coordinator/", 15), ("/events", 7)]
+    ("path", "queries"), [("/control-panel", 16), ("/services/fog_coordinator/", 13), ("/events", 6)]
 )
 def test_few_queries(
     visitor: Client,
