@@ -282,6 +282,8 @@ class Hub:
                 continue
             after = position or 0
             if after not in pieces:
+                if not pieces:
+                    metrics.SHOWN.labels(watch.topic.name).inc()
                 try:
                     metrics.RENDERS.labels(watch.topic.name).inc()
                     pieces[after] = watch.topic.render(watch.key, after)

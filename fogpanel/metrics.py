@@ -39,4 +39,10 @@ PLACED = Counter(
 RENDERS = Counter(
     "fogpanel_live_renders", "Pictures rendered for browsers, by topic", ["topic"], registry=registry
 )
+SHOWN = Counter(
+    "fogpanel_live_shown",
+    "Times that a topic was shown anew, however many watch it",
+    ["topic"],
+    registry=registry,
+)
 SUBSCRIBERS = Gauge("fogpanel_live_subscribers", "Browsers that watch something live", registry=registry)

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db import OperationalError
 
-from fogpanel import live, wakes
+from fogpanel import live, metrics, wakes
 from fogpanel.access import AnyUser
 
 
@@ -79,6 +79,21 @@ def test_one_rendering_serves_all_who_look(renders: list[str]) -> None:
     hub.tick(1.0)
     assert renders == ["page:1", "page:1"]
     assert frames(browsers) == [["<p>1</p>", "<p>1</p>"]] * 20
+
+
+def counted(name: str, topic: str) -> float:
+    return metrics.registry.get_sample_value(f"fogpanel_live_{name}_total", {"topic": topic}) or 0.0
+
+
+def test_renders_are_counted_beside_how_often_a_topic_was_shown(renders: list[str]) -> None:
+    before = [counted(name, "page") for name in ("renders", "shown")]
+    hub = hub_with(*[Looking("page:1") for _ in range(20)], Looking("page:2"))
+    hub.mark_dirty(["page:1"])
+    hub.tick(1.0)
+    assert [counted(name, "page") - was for name, was in zip(("renders", "shown"), before, strict=True)] == [
+        3,
+        3,
+    ]
 
 
 def test_several_changes_in_a_tick_are_one_rendering(renders: list[str]) -> None:
