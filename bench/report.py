@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -60,6 +61,16 @@ class Report:
         )
         facts = ", ".join(f"{name} {value}" for name, value in machine().items())
         return "\n".join([f"{self.bench}: {facts}", *aligned])
+
+
+def p95(values: Sequence[float]) -> float:
+    return percentile(values, 95)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest of the values that ``share`` percent of them do not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, math.ceil(len(ranked) * share / 100) - 1)]
 
 
 def machine() -> dict[str, str | int]:

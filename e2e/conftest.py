@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, StorageState
 
+from e2e import chromium
 from e2e.system.panel import ADMIN, Panel
 from fogpanel.supervisor.places import ROOT
 
@@ -20,26 +20,13 @@ PHONE = {"width": 360, "height": 740}
 ROLES = ("viewer", "submitter", "operator")
 PASSWORD = "a long enough password"
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 SignedIn = Callable[[str], StorageState]
 Visit = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, Any]:
-    """The machine's own Chromium where there is one, else what `playwright install chromium` brought."""
-    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    as_root = ("--no-sandbox",) if os.geteuid() == 0 else ()
-    return {"args": [*QUIET, *as_root], **({"executable_path": found} if found else {})}
+    return chromium.launch_args()
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +52,7 @@ def make_users(panel: Panel) -> None:
 
 
 def sign_in(page: Page, panel: Panel, name: str) -> None:
-    page.goto(f"{panel.url}/sign-in")
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(panel.password if name == ADMIN else PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/control-panel")
+    chromium.sign_in(page, panel.url, name, panel.password if name == ADMIN else PASSWORD)
 
 
 @pytest.fixture(scope="session")
