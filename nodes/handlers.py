@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-
-from django.db.models import F
 
 from coordinator.values import NodeType
 from fogagent.messages import Acknowledge, Facts, Goodbye, Heartbeat, Problem
 from fogpanel import audit, live, metrics
-from fogpanel.rows import change, insert_each, update_each
+from fogpanel.rows import change, insert_each, select, update_each
 from fogpanel.wakes import wake
 from nodes.gone import give_work_away
 from nodes.inbox import Reply
-from nodes.locks import locked_nodes
 from nodes.models import Node, Sample
 
 MAX_AHEAD_S = 120.0
@@ -28,16 +25,14 @@ KNOWN_FLAGS = ("compute", "relay", "mix", "exit", "entry")
 
 def store_facts(received: Sequence[tuple[int, Facts]], now: datetime) -> Iterable[Reply]:
     """Take over what machines say they are; refuse what they cannot be."""
-    replies: list[Reply] = []
-    for node_id, facts in received:
-        if problem := facts_problem(facts):
-            replies.append((node_id, Problem(code="bad-facts", sentence=problem)))
-            continue
-        node = locked_nodes().get(id=node_id)
-        _take_over(node, facts, now)
-        live.changed("nodes", "fleet", "topology", f"node:{node_id}")
-    wake("placer")
-    return replies
+    problems = [(node_id, facts_problem(facts)) for node_id, facts in received]
+    wrong = {node_id: problem for node_id, problem in problems if problem}
+    told = {node_id: facts for node_id, facts in received if not facts_problem(facts)}  # the last of each
+    if told:
+        _take_over(told, now)
+        wake("placer")
+        live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in told))
+    return [(node_id, Problem(code="bad-facts", sentence=problem)) for node_id, problem in wrong.items()]
 
 
 def facts_problem(facts: Facts) -> str:
@@ -49,7 +44,19 @@ def facts_problem(facts: Facts) -> str:
     return ""
 
 
-def _take_over(node: Node, facts: Facts, now: datetime) -> None:
+AMOUNTS = ("cpu_millis", "memory_mb", "disk_mb", "gpu_count")
+
+
+def _take_over(told: Mapping[int, Facts], now: datetime) -> None:
+    """Store what these nodes are; the inbox has locked them."""
+    nodes = Node.objects.filter(id__in=told).order_by("id").select_related("join_key")
+    read = nodes.only(*AMOUNTS, *(f"free_{name}" for name in AMOUNTS), "join_key__labels", "join_key")
+    changes = {node.id: _columns(node, told[node.id], now) for node in read}
+    names = tuple(next(iter(changes.values()), ()))
+    update_each(Node, names, [(*columns.values(), node_id) for node_id, columns in changes.items()])
+
+
+def _columns(node: Node, facts: Facts, now: datetime) -> dict[str, object]:
     offered = {
         "cpu_millis": facts.cpu_millis,
         "memory_mb": facts.memory_mb,
@@ -57,16 +64,12 @@ def _take_over(node: Node, facts: Facts, now: datetime) -> None:
         "gpu_count": len(facts.gpus),
     }
     # What is free changes by as much as what is offered, since what is reserved stays reserved.
-    freed = {
-        f"free_{name}": F(f"free_{name}") + amount - getattr(node, name) for name, amount in offered.items()
+    free = {
+        f"free_{name}": getattr(node, f"free_{name}") + amount - getattr(node, name)
+        for name, amount in offered.items()
     }
-    Node.objects.filter(id=node.id).update(
-        **offered,
-        **freed,
-        **described(facts),
-        labels={**(node.join_key.labels if node.join_key else {}), **facts.labels},
-        changed_at=now,
-    )
+    labels = {**(node.join_key.labels if node.join_key else {}), **facts.labels}
+    return {**offered, **free, **described(facts), "labels": labels, "changed_at": now}
 
 
 def described(facts: Facts) -> dict[str, object]:
@@ -116,8 +119,11 @@ def store_heartbeats(received: Sequence[tuple[int, Heartbeat]], now: datetime) -
     return replies
 
 
+_TIMEOUTS = "SELECT id, timeout_s, connected FROM nodes_node WHERE id IN {ids}"
+
+
 def _write_vitals(beats: dict[int, Heartbeat], now: datetime) -> None:
-    nodes = Node.objects.filter(id__in=beats).values_list("id", "timeout_s", "connected")
+    nodes = select(_TIMEOUTS, ids=set(beats))
     timeouts = {node_id: timeout_s for node_id, timeout_s, _ in nodes}
     _wake_the_lost(node_id for node_id, _, connected in nodes if not connected)
     rows = [

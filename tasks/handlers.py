@@ -94,28 +94,32 @@ def _ending(report: Finished) -> Ending:
 
 
 def reconcile_holdings(received: Sequence[tuple[int, Holding]], now: datetime) -> None:
-    """A node connected and said what it has. What it should have but has not is lost; what it has but
+    """Nodes connected and said what they have. What one should have but has not is lost; what it has but
     should not have (its work was moved meanwhile) is cancelled; what was in doubt and is there goes on.
 
     An order that it has not acknowledged is not lost: the outbox sends it again.
     """
-    for node_id, message in received:
-        held = set(message.attempts)
-        expected = open_attempts(node_id=node_id)
-        missing = [attempt for attempt in expected if attempt.id not in held]
-        acknowledged = _acknowledged(missing)
-        forgotten = [attempt for attempt in missing if attempt.id in acknowledged]
-        sentence = "its agent was restarted"
-        close(forgotten, [Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in forgotten], now)
-        end_undelivered([a for a in missing if a.doubted_at and a.id not in acknowledged], now)
-        trust([attempt for attempt in expected if attempt.id in held], now)
-        stale = held - {attempt.id for attempt in expected}
-        moved = "This attempt is no longer wanted: its work was moved."
-        orders = cancel_orders(((node_id, attempt) for attempt in sorted(stale)[:CANCEL_MOST]), moved)
-        outbox.put(orders, now)
+    held = {node_id: set(message.attempts) for node_id, message in received}
+    expected = open_attempts(node_id__in=list(held))
+    missing = [attempt for attempt in expected if attempt.id not in held[attempt.node_id]]
+    acknowledged = _acknowledged(missing)
+    forgotten = [attempt for attempt in missing if attempt.id in acknowledged]
+    sentence = "its agent was restarted"
+    close(forgotten, [Ending(attempt_id=a.id, outcome=LOST, sentence=sentence) for a in forgotten], now)
+    end_undelivered([a for a in missing if a.doubted_at and a.id not in acknowledged], now)
+    trust([attempt for attempt in expected if attempt.id in held[attempt.node_id]], now)
+    for attempt in expected:
+        held[attempt.node_id].discard(attempt.id)
+    unwanted = [
+        (node_id, attempt_id) for node_id, stale in held.items() for attempt_id in sorted(stale)[:CANCEL_MOST]
+    ]
+    moved = "This attempt is no longer wanted: its work was moved."
+    outbox.put(cancel_orders(unwanted, moved), now)
 
 
 def _acknowledged(attempts: Sequence[OpenAttempt]) -> set[int]:
+    if not attempts:
+        return set()
     attempt_of = {subject(attempt.id): attempt.id for attempt in attempts}
     acked = Order.objects.filter(subject__in=attempt_of, kind="run").exclude(acked_at=None)
     return {attempt_of[about] for about in acked.values_list("subject", flat=True)}

@@ -36,7 +36,7 @@ from fogpanel.parameters.store import current
 from fogpanel.rows import pieces, select
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
-from nodes.fleet_view import as_fog_node
+from nodes.fleet_view import COLUMNS, as_fog_node
 from nodes.models import Node
 from tasks.commit import commit
 from tasks.models import Task
@@ -95,7 +95,7 @@ class FleetView:
     def read(self, node_ids: Iterable[int]) -> None:
         """Take in these nodes as they are."""
         for some in pieces(sorted(node_ids), READ_MOST):
-            changed = list(Node.objects.filter(id__in=some).order_by("id"))
+            changed = list(Node.objects.filter(id__in=some).order_by("id").only(*READ))
             self._changed_at.update((node.id, node.changed_at) for node in changed)
             self.fleet.remove(node.id for node in changed if not _takes_part(node))
             self.fleet.upsert(as_fog_node(node) for node in changed if _takes_part(node))
@@ -118,6 +118,9 @@ SELECT id, free_cpu_millis, free_memory_mb, free_disk_mb, free_gpu_count FROM no
 def _placing_paused() -> Callable[[], bool]:
     paused: Callable[[], bool] = import_string(settings.PLACING_PAUSED)
     return paused
+
+
+READ = (*COLUMNS, "changed_at", "archived_at", "approved_at")
 
 
 def _takes_part(node: Node) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from django.utils import timezone
 
-from conftest import MakeNode
+from conftest import MakeFleet, MakeNode
 from fogagent.messages import (
     Acknowledge,
     DriverFact,
@@ -56,6 +56,17 @@ def test_facts_are_taken_over_and_what_is_reserved_stays_so(make_node: MakeNode)
         ["relay"],
         {"rack": "7"},
     )
+
+
+def test_facts_of_many_are_stored_by_a_few_statements(
+    make_fleet: MakeFleet, django_assert_max_num_queries: Any
+) -> None:
+    make_fleet(50)
+    ids = list(Node.objects.values_list("id", flat=True))
+    told = [(node_id, msgspec.structs.replace(FACTS, region=f"place-{node_id}")) for node_id in ids]
+    with django_assert_max_num_queries(3):
+        assert list(store_facts([(ids[0], FACTS), *told], timezone.now())) == []
+    assert dict(Node.objects.values_list("id", "region")) == {node_id: f"place-{node_id}" for node_id in ids}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -93,6 +94,21 @@ def test_what_a_node_holds_stays(placed: Attempt) -> None:
 def test_what_a_node_should_not_have_is_cancelled(placed: Attempt) -> None:
     reconcile_holdings([(placed.node_id, Holding(attempts=[placed.id, 999]))], timezone.now())
     assert Order.objects.get(kind="cancel").subject == "attempt:999"
+
+
+def test_what_many_hold_is_reconciled_by_a_few_statements(
+    placed: Attempt, make_node: MakeNode, django_assert_max_num_queries: Any
+) -> None:
+    acknowledge_run(placed)
+    held: dict[int, list[int]] = {make_node().id: [1000 + number] for number in range(20)}
+    held[placed.node_id] = []
+    told = [(node_id, Holding(attempts=attempts)) for node_id, attempts in held.items()]
+    with django_assert_max_num_queries(40):
+        reconcile_holdings(told, timezone.now())
+    placed.refresh_from_db()
+    assert placed.outcome == "lost"
+    cancelled = Order.objects.filter(kind="cancel").values_list("node_id", "subject")
+    assert dict(cancelled) == {node_id: f"attempt:{ids[0]}" for node_id, ids in held.items() if ids}
 
 
 def test_a_blob_comes_in_chunks_from_where_it_is_asked(placed: Attempt) -> None:
