@@ -27,7 +27,9 @@ from fogagent.messages import (
     encode_frame,
 )
 
-OPEN_TIMEOUT_S = 10.0
+OPEN_TIMEOUT_S = 30.0
+"""A panel that was just started has its whole fleet at the door: those who wait are let in, those who give up
+and dial again cost it as much once more."""
 CLOSE_TIMEOUT_S = 1.0
 FIRST_PING_S = 1.0
 """After the rush of what is said on connecting, which would be measured with it."""

@@ -144,7 +144,10 @@ class Hello(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """The panel proves itself in turn and tells the node its beat."""
+    """The panel proves itself in turn and tells the node its beat.
+
+    ``spread_s``: when the connection is lost, the first try to return is due at a random moment of this time.
+    """
 
     signature: Signature
     node: Identifier
@@ -152,6 +155,7 @@ class Welcome(Message, frozen=True):
     epoch: Count
     heartbeat_s: Seconds
     timeout_s: Seconds
+    spread_s: Seconds = 0.0
 
 
 # --- From the agent ------------------------------------------------------------------------------

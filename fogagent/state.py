@@ -144,6 +144,7 @@ class AgentState:
         self._waits_for_approval = False
         yield Say(f"connected as {welcome.name} (node {welcome.node})")
         yield from self._keep_beat(welcome.heartbeat_s, welcome.timeout_s)
+        self._backoff.spread_s = min(welcome.spread_s, self._backoff.cap_s)
         self._facts_at = None
         yield Send(self._facts)
         yield Send(Holding(attempts=self._held()))

@@ -40,7 +40,7 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
-HELLO_TIMEOUT_S = 10.0
+HELLO_TIMEOUT_S = 30.0  # a whole fleet at the door keeps both ends busy for a while
 REFUSED = 4400  # WebSocket close code: you sent something you should not have
 NOT_WELCOME = 4403
 
@@ -154,6 +154,7 @@ class AgentConnection:
                     epoch=lease.epoch,
                     heartbeat_s=lease.heartbeat_s,
                     timeout_s=lease.timeout_s,
+                    spread_s=lease.spread_s,
                 )
             ]
         )

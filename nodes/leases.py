@@ -33,6 +33,9 @@ READ = (
 )
 
 
+RETURNS_PER_S = 100
+
+
 class NotWelcome(Exception):
     """This agent may not connect. ``retry`` says whether coming back later can help."""
 
@@ -56,6 +59,7 @@ class Lease:
     epoch: int
     heartbeat_s: float
     timeout_s: float
+    spread_s: float
 
 
 def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelcome]:
@@ -75,8 +79,7 @@ def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelc
         behaviour.note_connected([node.id for node in welcome], now)
         # The welcome says it anew; an older order that was never acknowledged would contradict it.
         outbox.withdraw([beat_subject(node.id) for node in welcome], now)
-        for node in welcome:
-            _tell_of_return(node)
+        audit.record_each("node.connected", ((told, node) for node in welcome if (told := _return_of(node))))
         wake("took-over", *(f"{lease.node_id}:{lease.epoch}" for lease in leases.values()))
         wake("placer")
         live.changed("nodes", "fleet", *(f"node:{node.id}" for node in welcome))
@@ -95,6 +98,7 @@ def _objection(node: Node | None) -> NotWelcome | None:
 
 def _give_leases(nodes: Sequence[Node], now: datetime) -> dict[str, Lease]:
     heartbeat_s, timeout_s = beat()
+    spread_s = spread(timeout_s)
     Node.objects.filter(id__in=[node.id for node in nodes]).update(
         epoch=F("epoch") + 1,
         connected=True,
@@ -109,7 +113,8 @@ def _give_leases(nodes: Sequence[Node], now: datetime) -> dict[str, Lease]:
         changed_at=now,
     )
     return {
-        node.public_key: Lease(node.id, node.name, node.epoch + 1, heartbeat_s, timeout_s) for node in nodes
+        node.public_key: Lease(node.id, node.name, node.epoch + 1, heartbeat_s, timeout_s, spread_s)
+        for node in nodes
     }
 
 
@@ -119,14 +124,15 @@ def _note_addresses(nodes: Sequence[Node], claims: Sequence[Claim]) -> None:
     update_each(Node, ("address",), [(addresses[node.public_key], node.id) for node in moved])
 
 
-def _tell_of_return(node: Node) -> None:
+def _return_of(node: Node) -> str:
+    """What is told of its return; empty where that is nothing to tell."""
     if node.archived_at is not None:
-        audit.record("node.connected", f"{node.name} is back from the archive", subject=node)
-    elif node.unstable_since is not None:
-        return  # that was told once, and the next that is told is that it is steady
-    elif node.gone_at is not None or not node.connected:
-        sentence = f"{node.name} is back" if node.connected_at else f"{node.name} connected"
-        audit.record("node.connected", sentence, subject=node)
+        return f"{node.name} is back from the archive"
+    if node.unstable_since is not None:
+        return ""  # that was told once, and the next that is told is that it is steady
+    if node.gone_at is not None or not node.connected:
+        return f"{node.name} is back" if node.connected_at else f"{node.name} connected"
+    return ""
 
 
 def release(ended: Sequence[tuple[int, int]], now: datetime) -> None:
@@ -156,3 +162,10 @@ def beat() -> tuple[float, float]:
     fleet = Node.objects.filter(archived_at=None).count()
     heartbeat_s = max(current(HEARTBEAT_S), fleet / current(HEARTBEATS_PER_S_MAX))
     return heartbeat_s, max(current(TIMEOUT_S), 3 * heartbeat_s)
+
+
+def spread(timeout_s: float) -> float:
+    """Over how many seconds agents are to spread their return when their connections are lost, which for all
+    together means that the panel was started anew: about as fast as one process can let them in, and soon
+    enough for none to be taken for lost."""
+    return min(Node.objects.filter(archived_at=None).count() / RETURNS_PER_S, timeout_s / 3)

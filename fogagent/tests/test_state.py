@@ -93,8 +93,8 @@ SHA = "a" * 64
 class Driven:
     """A state machine with a clock of its own, driven by hand."""
 
-    def __init__(self, kept: Iterable[Kept] = (), first_seq: int = 1) -> None:
-        self.state = AgentState(facts=FACTS, first_seq=first_seq, kept=kept, rng=Random(1))
+    def __init__(self, kept: Iterable[Kept] = (), first_seq: int = 1, seed: int = 1) -> None:
+        self.state = AgentState(facts=FACTS, first_seq=first_seq, kept=kept, rng=Random(seed))
         self.tick = 100.0
 
     def __call__(self, event: Event) -> list[Instruction]:
@@ -210,6 +210,19 @@ def test_after_a_good_connection_the_first_retry_is_immediate_again(agent: Drive
     agent(Connected(WELCOME))
     agent.tick += 60
     assert ConnectAfter(0.0) in agent(Disconnected("gone"))
+
+
+def test_a_fleet_that_loses_its_panel_does_not_return_in_one_moment() -> None:
+    delays = []
+    for number in range(100):
+        agent = Driven(seed=number)
+        agent(Began())
+        agent(Connected(msgspec.structs.replace(WELCOME, spread_s=20)))
+        agent.tick += 60
+        delays += [one.delay_s for one in agent(Disconnected("gone")) if isinstance(one, ConnectAfter)]
+        delays += [one.delay_s - 10 for one in agent(Disconnected("no")) if isinstance(one, ConnectAfter)]
+    for tries, most in ((delays[::2], 20), (delays[1::2], 10)):
+        assert 0 <= min(tries) < most / 5 and most * 4 / 5 < max(tries) <= most
 
 
 def test_waits_less_long_where_the_panel_is_less_patient() -> None:

@@ -41,7 +41,7 @@ class Server:
         self.events.put_nowait({"type": "websocket.receive", "text": encode_frame([hello_to(challenge)])})
         while not self._doorkeeper._coming:  # noqa: ASYNC110
             await asyncio.sleep(0)
-        self._doorkeeper._coming[0].answer.set_result(Lease(7, "kiosk", 3, 30.0, 90.0))
+        self._doorkeeper._coming[0].answer.set_result(Lease(7, "kiosk", 3, 30.0, 90.0, 0.0))
         [welcome] = await self.frames.get()
         assert isinstance(welcome, Welcome)
         return task
