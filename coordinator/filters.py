@@ -142,7 +142,7 @@ FACT_FILTERS: tuple[Filter, ...] = (
     Filter(
         "kept", _not_kept, lambda node, asked, now: "kept free for a larger task that has waited for long"
     ),
-    Filter("driver", _has_driver, lambda node, asked, now: f"driver {asked.driver} is not enabled"),
+    Filter("driver", _has_driver, lambda node, asked, now: f"driver {asked.driver} is not available there"),
     Filter("onion", _onion_capable, lambda node, asked, now: "not onion-capable"),
     Filter(
         "region",

@@ -179,9 +179,10 @@ def test_add_node_shows_a_line_that_works(visit: Visit, panel: Panel, tmp_path: 
     assert wheel, line
     assert f"--join {panel.url}" in line
     assert "--panel-key" in line
+    expect(page.get_by_test_id("joined")).to_contain_text("Waiting for the machine")
     with pasted(line, tmp_path):
-        until("the sixth node is in", lambda: "sixth" in panel.working_nodes())
-        page.reload()
+        expect(page.get_by_test_id("joined")).to_contain_text("sixth joined", timeout=LIVE_S)
+        dialog.get_by_role("button", name="Close").click()
         row = page.locator("[data-testid^=node-row-]", has_text="sixth")
         expect(row).to_be_visible()
         row.get_by_role("link").click()

@@ -70,6 +70,11 @@ def count(query: Query, found: Page[Node], now: datetime) -> str:
     return count_capped(matching(query, now))
 
 
+def newest_id() -> int:
+    """The node that joined last, let in or not; 0 where there is none."""
+    return Node.objects.order_by("-id").values_list("id", flat=True).first() or 0
+
+
 def waiting_for_approval() -> QuerySet[Node]:
     return Node.objects.filter(archived_at=None, approved_at=None).order_by("created_at")
 

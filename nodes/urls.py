@@ -12,6 +12,7 @@ urlpatterns = [
     path("nodes/<int:node_id>/availability", views.change_availability, name="node-availability"),
     path("nodes/<int:node_id>/approve", views.approve_node, name="node-approve"),
     path("nodes/<int:node_id>/remove", views.remove_node, name="node-remove"),
+    path("join-keys/<int:key_id>/joined", views.joined_with, name="join-key-joined"),
     path("join-keys/<int:key_id>/revoke", views.revoke_key, name="join-key-revoke"),
     path("agent/<str:filename>", views.agent_wheel, name="agent-wheel"),
 ]

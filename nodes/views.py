@@ -25,6 +25,8 @@ from nodes import directory, joining, operations, presenting
 from nodes.forms import AvailabilityForm, DrainForm, FilterForm, JoinKeyForm
 from nodes.models import JoinKey, Node
 
+JOINED_SHOWN = 5
+
 
 class PageRequest(HttpRequest):
     """What the middleware adds."""
@@ -44,7 +46,8 @@ def node_list(request: PageRequest) -> HttpResponse:
         "section": "nodes",
         "form": form,
         "nodes": presenting.views_of(page.rows, now),
-        "topic": topic_of("nodes", page.rows),
+        "topic": topic_of("nodes", page.rows) or "nodes",
+        "newest": directory.newest_id(),
         "links": _neighbour_links(request, page.before, page.after),
         "count": directory.count(query, page, now),
         "filtered": any(query.get(name) for name in ("q", "status", "type", "region")),
@@ -118,6 +121,16 @@ def _new_key(request: HttpRequest, form: JoinKeyForm) -> NewKey:
             lifetime_s=form.cleaned_data["lifetime_s"],
         )
         return {"key": key, "lines": joining.join_lines(settings.PUBLIC_URL, text)}
+
+
+@require_safe
+@requires(Role.OPERATOR)
+def joined_with(request: HttpRequest, key_id: int) -> HttpResponse:
+    """Which machines came with a key, for whoever has just pasted its line."""
+    key = get_object_or_404(JoinKey, id=key_id)
+    joined = Node.objects.filter(join_key=key, archived_at=None).order_by("-id")[:JOINED_SHOWN]
+    ended = presenting.key_state(key, timezone.now())
+    return render(request, "nodes/_joined.html", {"key": key, "joined": joined, "ended": ended})
 
 
 @require_POST

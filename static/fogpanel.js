@@ -107,7 +107,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && location.hash === "#menu") location.hash = "";
 });
 
-// --- Dialogs: data-opens="id" opens one, data-closes closes it; data-confirm asks before a form is sent --
+// --- Dialogs: data-opens="id" opens one, data-closes closes it, data-forgets="id" then empties --
+//     that; data-confirm asks before a form is sent ---------------------------------------------------
 
 const confirmDialog = document.getElementById("confirm");
 let asked = null;
@@ -120,6 +121,10 @@ document.addEventListener("click", (event) => {
     dialog.showModal();
   }
   if (event.target.closest("[data-closes]")) event.target.closest("dialog").close();
+});
+
+document.querySelectorAll("[data-forgets]").forEach((dialog) => {
+  dialog.addEventListener("close", () => document.getElementById(dialog.dataset.forgets).replaceChildren());
 });
 
 document.addEventListener("submit", (event) => {

@@ -39,7 +39,7 @@ SENTENCES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "attempts failed there by its own fault: cools down for another 10 s",
     ),
     ("kept", {"kept": True}, {}, "kept free for a larger task that has waited for long"),
-    ("driver", {}, {"driver": "container"}, "driver container is not enabled"),
+    ("driver", {}, {"driver": "container"}, "driver container is not available there"),
     ("onion", {}, {"onion_required": True}, "not onion-capable"),
     (
         "region",

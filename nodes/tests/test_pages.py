@@ -132,6 +132,21 @@ def test_the_line_to_paste_is_shown_once(client: Client, operator: User, wheel: 
     assert "lab" in again
 
 
+def test_who_pasted_the_line_sees_who_came_with_it(
+    client: Client, operator: User, make_node: MakeNode, wheel: bytes
+) -> None:
+    client.force_login(operator)
+    html = client.post("/nodes/add", {"note": "", "uses": "1", "lifetime_s": "3600"}).content.decode()
+    key = JoinKey.objects.get()
+    assert "Waiting for the machine" in html
+    assert f'hx-get="/join-keys/{key.id}/joined"' in html
+    node = make_node(join_key=key)
+    JoinKey.objects.update(uses_left=0)
+    html = page(client, operator, f"/join-keys/{key.id}/joined")
+    assert f'href="/nodes/{node.id}"' in html
+    assert "hx-get" not in html, "it goes on asking though nobody more can come"
+
+
 def test_a_new_group_can_ask_for_approval(client: Client, operator: User, wheel: bytes) -> None:
     client.force_login(operator)
     client.post(
@@ -262,6 +277,7 @@ def test_a_list_is_pushed_the_rows_it_shows_once_each_change(make_node: MakeNode
     shown, other = make_node(), make_node()
     html, position = render_rows(str(shown.id), 0)
     assert rows(html) == [shown.id]
+    assert f'data-newest="{other.id}"' in html
     assert rows(render_rows(str(shown.id), position)[0]) == []
     Node.objects.filter(id=shown.id).update(changed_at=timezone.now(), availability="cordoned")
     assert rows(render_rows(f"{shown.id}.{other.id}", position)[0])[0] == shown.id
