@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from fogpanel import live
 from fogpanel.models import Event
-from fogpanel.rows import create
+from fogpanel.rows import create, insert_each
 
 SENTENCE_LENGTH = 500
 
@@ -39,9 +39,13 @@ def record(
 
 def record_each(kind: str, sentences: Iterable[tuple[str, Model]], *, level: str = Event.Level.INFO) -> None:
     """Store that the same happened to many subjects, each with its sentence; the panel itself did it."""
-    events = [_event(kind, sentence, None, subject, None, None, level) for sentence, subject in sentences]
-    create(events)
-    if events:
+    now = timezone.now()
+    rows = [
+        (now, level, kind, shorten(sentence), subject._meta.model_name, subject.pk)
+        for sentence, subject in sentences
+    ]
+    insert_each(Event, ("at", "level", "kind", "sentence", "subject_kind", "subject_id"), rows)
+    if rows:
         live.changed("events")
 
 

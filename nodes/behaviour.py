@@ -26,7 +26,8 @@ from nodes.locks import locked_nodes
 from nodes.models import Node
 
 SWEEP_MOST = 200
-FLAPPING = ("name", "flaps", "unstable_since", "unstable_until", "hold_s")
+FLAPPING = ("name", "said_goodbye", "flaps", "unstable_since", "unstable_until", "hold_s")
+"""The columns that `note_flaps` reads."""
 
 
 class Room:
@@ -58,12 +59,14 @@ def flap_rule() -> FlapRule:
     return FlapRule(int(current(FLAPS_MAX)), current(FLAPS_WINDOW_S), current(STEADY_S))
 
 
-def note_flaps(node_ids: Collection[int], now: datetime) -> None:
-    """The connections of these nodes broke, within the caller's transaction. Going in order is no break."""
+def note_flaps(nodes: Iterable[Node], now: datetime) -> None:
+    """The connections of these nodes, which the caller has locked, broke. Going in order is no break."""
     rule, room = flap_rule(), Room(now)
     noted: list[tuple[Node, Flapping]] = []
     unstable: list[tuple[Node, Flapping]] = []
-    for node in _locked(id__in=node_ids, said_goodbye=False).only(*FLAPPING):
+    for node in nodes:
+        if node.said_goodbye:
+            continue
         before = _flapping(node)
         after = before.broke(now.timestamp(), rule, may_hold=room.is_left)
         noted.append((node, after))

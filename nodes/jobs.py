@@ -55,7 +55,7 @@ def lose_silent_nodes(now: datetime, listening: datetime) -> list[int]:
     def lose(some: Sequence[int]) -> list[int]:
         # Heard after all since we looked? Then it stays.
         still = Node.objects.filter(silent, id__in=some).order_by("id")
-        return _lose(list(still.only("name", "last_contact_at", "connected", "unstable_since")), now)
+        return _lose(list(still.only("last_contact_at", "connected", *behaviour.FLAPPING)), now)
 
     lost = [with_nodes(some, partial(lose, some)) for some in pieces(ids, AT_ONCE)]
     return list(chain.from_iterable(lost))
@@ -68,7 +68,7 @@ def _lose(nodes: Sequence[Node], now: datetime) -> list[int]:
     ids = [node.id for node in nodes]
     Node.objects.filter(id__in=ids).update(connected=False, gone_at=now, changed_at=now)
     # Of the others it was noted when their connections ended.
-    behaviour.note_flaps([node.id for node in nodes if node.connected], now)
+    behaviour.note_flaps((node for node in nodes if node.connected), now)
     silence = {node: f"silent for {_silent_s(node, now):.0f} s" for node in nodes}
     give_work_away({node.id: f"{node.name} was {silence[node]}" for node in nodes}, now, silent=True)
     audit.record_each(

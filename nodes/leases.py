@@ -140,12 +140,14 @@ def release(ended: Sequence[tuple[int, int]], now: datetime) -> None:
     epochs = dict(sorted(ended))  # of two of one node the newer counts
     with transaction.atomic():
         nodes = locked_nodes().filter(id__in=epochs, connected=True).order_by("id")
-        owned = [node_id for node_id, epoch in nodes.values_list("id", "epoch") if epochs[node_id] == epoch]
-        Node.objects.filter(id__in=owned).update(connected=False, disconnected_at=now, changed_at=now)
+        owned = [node for node in nodes.only("epoch", *behaviour.FLAPPING) if epochs[node.id] == node.epoch]
         if owned:
+            Node.objects.filter(id__in=[node.id for node in owned]).update(
+                connected=False, disconnected_at=now, changed_at=now
+            )
             behaviour.note_flaps(owned, now)
             wake("placer")
-            live.changed("nodes", "fleet", *(f"node:{node_id}" for node_id in owned))
+            live.changed("nodes", "fleet", *(f"node:{node.id}" for node in owned))
 
 
 def beat_subject(node_id: int) -> str:

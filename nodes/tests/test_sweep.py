@@ -187,7 +187,7 @@ def test_many_silent_nodes_are_lost_by_the_batch(
 ) -> None:
     now = timezone.now()
     make_fleet(100, deadline_at=now - timedelta(seconds=1), last_contact_at=now - timedelta(seconds=91))
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(15):
         lost = lose_silent_nodes(now, now - LONG_AGO)
     assert len(lost) == Node.objects.filter(gone_at=now, connected=False).count() == 100
     events = Event.objects.filter(kind="node.lost", level="warning")
