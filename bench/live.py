@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -125,18 +126,43 @@ def _measure_panel(panel: Panel, browser: Browser) -> tuple[list[float], list[fl
 
 def _time_beats(page: Page, address: str, crowd: Crowd) -> list[float]:
     _open(page, address, "load")
-    rng = Random(1)
-    times = []
+    opened_at, rng = time.time(), Random(1)
     for _ in range(BEATS):
         time.sleep(rng.uniform(*PAUSE_S))
-        sent = crowd.tell("beat")
-        times.append(_time_to_screen(page, f"load {sent['serial'] % 100 / 10:.2f}", sent["at"]))
+        last = crowd.tell("beat")["serial"]
+    sent = [(serial, at) for serial, at in crowd.tell("beats") if opened_at <= at and serial <= last]
+    until("the page shows the last beat", lambda: len(shown_after(sent, _seen(page))) == len(sent))
+    return shown_after(sent, _seen(page))
+
+
+def shown_after(sent: Sequence[tuple[int, float]], seen: Sequence[tuple[str, float]]) -> list[float]:
+    """Milliseconds from each beat to the first picture that shows it or a later one, which replaced it.
+
+    ``sent`` is (serial, seconds since the epoch) and ``seen`` (what was shown, milliseconds), both in order.
+    """
+    times: list[float] = []
+    for shown, seen_ms in seen:
+        fitting = [
+            n for n, (serial, at) in enumerate(sent) if _load(serial) == shown and 1000 * at <= seen_ms
+        ]
+        if fitting:
+            times += [seen_ms - 1000 * at for _, at in sent[len(times) : fitting[-1] + 1]]
     return times
+
+
+def _load(serial: int) -> str:
+    """How the page shows the beat with this number (`bench.crowd.heartbeat`)."""
+    return f"load {serial % 100 / 10:.2f}"
+
+
+def _seen(page: Page) -> list[tuple[str, float]]:
+    seen: list[tuple[str, float]] = page.evaluate("window.seen")
+    return seen
 
 
 def _time_cancelling(page: Page, panel: Panel, client: httpx.Client, tasks: Sequence[int]) -> list[float]:
     """Tasks that wait, cancelled one after the other in a list that shows them all."""
-    _open(page, f"{panel.url}/tasks?after={max(tasks) + 1}", "cancelled")
+    _open(page, f"{panel.url}/tasks?tab=queued&after={max(tasks) + 1}", "cancelled")
     rng = Random(max(tasks))
     times = []
     for task_id in rng.sample(tasks, len(tasks)):
@@ -214,17 +240,16 @@ class Crowd:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def tell(self, command: str) -> dict[str, float]:
+    def tell(self, command: str) -> Any:
         assert self._process.stdin is not None
         print(command, file=self._process.stdin, flush=True)
         return self.answer()
 
-    def answer(self) -> dict[str, float]:
+    def answer(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the load program ended"
-        answer: dict[str, float] = json.loads(line)
-        return answer
+        return json.loads(line)
 
     def check(self, agents: int = AGENTS) -> None:
         """All are there, and were shown something."""
@@ -343,5 +368,6 @@ def _time_bare(browser: Browser, url: str) -> list[float]:
             shown = f"load {number / 10:.2f}"
             at = time.time()
             sender.send(f"<section>{shown}</section>" + "<p>as long as the rest of a picture</p>" * 100)
+            sender.recv()  # what it sent itself; unread it would stop the connection
             times.append(_time_to_screen(page, shown, at))
     return times

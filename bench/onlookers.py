@@ -1,22 +1,26 @@
 """Those who watch in `bench live`: many sockets of browsers, and simulated agents whose nodes they look at.
 
 Started as ``python -m bench.onlookers``; it answers with a line of JSON when all are connected, and then to
-each command line: ``beat`` (the first agent sends a heartbeat now), ``check`` (who is still there).
+each command line: ``beat`` (the first agent sends a heartbeat now), ``beats`` (all that it has sent),
+``check`` (who is still there).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Sequence
 from itertools import count, cycle, islice
+from typing import Any
 
 import websockets
 
 from bench.crowd import SimulatedAgent, gather, tell
 from fogagent.address import PanelAddress
+from fogagent.messages import Heartbeat
 from fogpanel.open_files import allow_many
 
 
@@ -46,16 +50,30 @@ class Onlooker:
                 self.connected = False
 
 
-async def obey(onlookers: Sequence[Onlooker], agents: Sequence[SimulatedAgent]) -> None:
+class WatchedAgent(SimulatedAgent):
+    """Remembers when it sent each beat: it also sends some unasked, the faster the more it is looked at."""
+
+    def __init__(self, *known: Any) -> None:
+        super().__init__(*known)
+        self.sent: list[tuple[int, float]] = []
+
+    def _heartbeat(self) -> Heartbeat:
+        beat = super()._heartbeat()
+        self.sent.append((self.last_beat, time.time()))
+        return beat
+
+
+async def obey(onlookers: Sequence[Onlooker], agents: Sequence[WatchedAgent]) -> None:
     tell(seconds=await gather([*agents, *onlookers]))
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async for line in lines:
         match line.split():
             case [b"beat"]:
-                at = time.time()
                 await agents[0].beat()
-                tell(at=at, serial=agents[0].last_beat)
+                tell(serial=agents[0].last_beat)
+            case [b"beats"]:
+                print(json.dumps(agents[0].sent), flush=True)
             case [b"check"]:
                 tell(
                     onlookers=sum(one.connected for one in onlookers),
@@ -79,7 +97,7 @@ async def main() -> None:
     agents = []
     if asked.agents:
         address, serials = PanelAddress.parse(asked.panel, insecure=False), count(1)
-        agents = [SimulatedAgent(n, address, asked.panel_key, serials) for n in range(asked.agents)]
+        agents = [WatchedAgent(n, address, asked.panel_key, serials) for n in range(asked.agents)]
     await obey(onlookers, agents)
 
 
