@@ -185,7 +185,7 @@ def plain_admin_ms(model: type[models.Model], asked: Sequence[str], user: User) 
     filters: list[Any] = list(shown.list_filter)
     columns = {
         "list_display": shown.list_display, "list_select_related": shown.list_select_related,
-        "ordering": shown.ordering, "search_fields": _fields(shown), "list_per_page": PAGE_SIZE,
+        "ordering": shown.ordering, "search_fields": _fields(shown), "list_per_page": shown.list_per_page,
         "list_filter": [field if isinstance(field, str) else field[0] for field in filters],
     }  # fmt: skip
     plain = type("Plain", (admin.ModelAdmin,), columns)(model, admin.AdminSite(name="admin"))
