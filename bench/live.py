@@ -43,6 +43,7 @@ ROWS = 50  # of a page of the task list
 SCREEN_BAR_MS, RENDERS_BAR = 500.0, 1.0
 PAUSE_S = (0.05, 0.4)  # between two changes, so that they fall anywhere in a tick
 TASK_EVERY_S = 0.2
+SETTLE_S = 2.0
 DEFAULT_TIMES = {"FOGPANEL_HEARTBEAT_S": "30", "FOGPANEL_TIMEOUT_S": "90", "FOGPANEL_SWEEP_S": "5"}
 SMALL = {"driver": "wasm", "cores": 0.01, "memory_mb": 16}
 NOWHERE = {"region": "nowhere", "region_required": True}
@@ -111,21 +112,22 @@ def _measure_panel(panel: Panel, browser: Browser) -> tuple[list[float], list[fl
         waiting = [_wait_nowhere(client, number) for number in range(CANCELLED)]
         with _crowd(panel, page) as (crowd, topics):
             node_id = panel.get("/nodes?search=simulated-0")["items"][0]["id"]
+            _open(page, f"{panel.url}/nodes/{node_id}", "load")
+            time.sleep(SETTLE_S)  # who comes to look is shown a picture out of turn
             before = _counters(panel, client)
-            beats = _time_beats(page, f"{panel.url}/nodes/{node_id}", crowd)
+            beats = _time_beats(page, crowd)
+            renders = _renders_each(before, _counters(panel, client))
             cancelled = [
                 taken
                 for start in range(0, CANCELLED, ROWS)
                 for taken in _time_cancelling(page, panel, client, waiting[start : start + ROWS])
             ]
-            renders = _renders_each(before, _counters(panel, client))
             crowd.check()
     watched = [topic for each in topics for topic in each]
     return beats, cancelled, renders, ONLOOKERS / len(topics) * len(watched) / len(set(watched))
 
 
-def _time_beats(page: Page, address: str, crowd: Crowd) -> list[float]:
-    _open(page, address, "load")
+def _time_beats(page: Page, crowd: Crowd) -> list[float]:
     opened_at, rng = time.time(), Random(1)
     for _ in range(BEATS):
         time.sleep(rng.uniform(*PAUSE_S))

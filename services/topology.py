@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from math import ceil, cos, pi, sin, sqrt
 from typing import TypeAlias
 
@@ -160,6 +161,7 @@ def lay_out(marks: Sequence[Mark], counts: Mapping[str, int], per_shape: int) ->
     return Map(regions, per_shape, reach=ceil(max(reaches, default=REACH_MIN) + 1))
 
 
+@lru_cache(maxsize=4096)
 def polygon(node_type: str, x: float, y: float, size: float) -> str:
     """SVG points of a kind's shape; empty for the one that is a circle."""
     return " ".join(f"{x + size * dx:.1f},{y + size * dy:.1f}" for dx, dy in CORNERS[node_type])
