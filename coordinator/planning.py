@@ -27,9 +27,11 @@ class Explain:
 
     candidates: bool  # nodes with their scores or reasons
     others: Others
+    waits: bool = True  # whether to record it also where no node was found
 
 
 FULLY = Explain(candidates=True, others=Others.ALWAYS)  # for what a person submits singly
+IF_CHOSEN = Explain(candidates=True, others=Others.ALWAYS, waits=False)  # for what may wait as before
 BY_COUNTS = Explain(candidates=False, others=Others.SAMPLED)  # for batches
 
 # Asking the others costs time, from a thousand nodes on in proportion to their number, so in a larger
@@ -98,7 +100,8 @@ def _decide(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: E
     asked = strategy.asked(task)
     shape = fleet.shape(asked.requirements)
     row = fleet.ranking(strategy, asked, shape).best(fleet.rows_of(task.avoid))
-    candidates = explaining.candidates(fleet, strategy, asked, shape, now) if explain.candidates else ()
+    explains = explain.waits or row is not None
+    asks_others = explains and _ask_others(fleet, rng, explain.others)
     return Decision(
         task_id=task.task_id,
         strategy=task.strategy,
@@ -106,10 +109,10 @@ def _decide(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: E
         considered=len(table.row_of),
         eligible=shape.eligible,
         rejected=shape.rejected(),
-        candidates=candidates,
-        others=explaining.others(fleet, task)
-        if _ask_others(fleet, rng, explain.others)
-        else explaining.NOT_ASKED,
+        candidates=explaining.candidates(fleet, strategy, asked, shape, now)
+        if explains and explain.candidates
+        else (),
+        others=explaining.others(fleet, task) if asks_others else explaining.NOT_ASKED,
         shape=shape.name,
         fleet_version=table.version,
         decided_at=now,

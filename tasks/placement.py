@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from coordinator import planning, values
 from coordinator.fleet import Fleet
 from coordinator.fog_coordinator import FogCoordinator
 from coordinator.keeping import Keeper
-from coordinator.planning import BY_COUNTS, FULLY
+from coordinator.planning import BY_COUNTS, FULLY, IF_CHOSEN, Explain
 from coordinator.values import Resources, RoutingStrategy
 from fogpanel import metrics
 from fogpanel.parameters.catalogue import AGEING_S
@@ -265,13 +265,16 @@ class Placer(Tireless):
         waits = 0
         for task in self._queue.in_order(exhausted):
             key = shape_key(task)
-            decision = self._decide(task, now, fully=key not in explained)
+            decision = self._decide(task, now, BY_COUNTS if key in explained else IF_CHOSEN)
             explained.add(key)
             if decision.chosen is None:
                 waits += 1
                 exhausted.add(key)
                 self._keeper.keep_for(self._view.fleet, task, now.timestamp(), current(AGEING_S))
-                self._waits.note(key, decision, self._queue.waiting(key, REASONS_MOST), now)
+                explained_wait = partial(self._decide, task, now, FULLY)
+                self._waits.note(
+                    key, decision, self._queue.waiting(key, REASONS_MOST), now, explain=explained_wait
+                )
                 continue
             batch.append((task, decision))
             if len(batch) >= BATCH:
@@ -280,11 +283,9 @@ class Placer(Tireless):
         metrics.DECISIONS.labels("waits").inc(waits)
         return batch
 
-    def _decide(self, task: values.Task, now: datetime, *, fully: bool) -> values.Decision:
-        explain = FULLY if fully else BY_COUNTS
-        return planning.plan(self._view.fleet, [task], now.timestamp(), self._rng, explain=explain).decisions[
-            0
-        ]
+    def _decide(self, task: values.Task, now: datetime, explain: Explain) -> values.Decision:
+        made = planning.plan(self._view.fleet, [task], now.timestamp(), self._rng, explain=explain)
+        return made.decisions[0]
 
     def _commit(self, batch: list[tuple[values.Task, values.Decision]]) -> int:
         won = commit([decision for _, decision in batch])

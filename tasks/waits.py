@@ -7,9 +7,10 @@ one row for as long as nodes fall at the same filters, with how often and until 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from django.db import transaction
 from django.db.models import F
@@ -25,6 +26,8 @@ from tasks.states import TaskState
 REASONS_EVERY = timedelta(seconds=1)  # how often the reasons of one shape's waiting are written
 REPEATS_EVERY = timedelta(seconds=10)  # how often it is written that they stayed the same
 SHAPES_MOST = 10_000
+
+Explain: TypeAlias = Callable[[], values.Decision]
 PAUSED = "placing is paused"
 
 
@@ -60,8 +63,19 @@ class Waits:
     def __init__(self) -> None:
         self._waits: dict[ShapeKey, _Wait] = {}
 
-    def note(self, key: ShapeKey, decision: values.Decision, waiting: Sequence[int], now: datetime) -> None:
-        """``decision`` found no node for the first of ``waiting``, the tasks of this shape."""
+    def note(
+        self,
+        key: ShapeKey,
+        decision: values.Decision,
+        waiting: Sequence[int],
+        now: datetime,
+        *,
+        explain: Explain,
+    ) -> None:
+        """``decision`` found no node for the first of ``waiting``, the tasks of this shape.
+
+        Mostly it is only counted. ``explain`` makes it once more with all that its row tells.
+        """
         reasons = dict(decision.rejected)
         wait = self._waits.get(key)
         if wait is not None and now - wait.looked_at < REASONS_EVERY:
@@ -70,7 +84,7 @@ class Waits:
         settled = wait is not None and (wait.reasons == reasons or now - wait.written_at < REASONS_EVERY)
         _tell_tasks(waiting, reasons, now, only_untold=settled)
         if wait is None or _is_another(wait, decision, now, settled):
-            self._begin(key, decision, now)
+            self._begin(key, decision, now, explain)
             return
         wait.looked_at = now
         if not settled:
@@ -82,7 +96,7 @@ class Waits:
         self._waits.clear()
         _tell_tasks(waiting, {PAUSED: nodes}, now, only_untold=False)
 
-    def _begin(self, key: ShapeKey, decision: values.Decision, now: datetime) -> None:
+    def _begin(self, key: ShapeKey, decision: values.Decision, now: datetime, explain: Explain) -> None:
         before = self._waits.pop(key, None)
         if before is not None:
             before.write_count(now)
@@ -93,7 +107,7 @@ class Waits:
             reasons=dict(decision.rejected),
             written_at=now,
             task_id=int(decision.task_id),
-            decision_id=resumed or _store(decision, now),
+            decision_id=resumed or _store(explain(), now),
             counted_at=now,
             looked_at=now,
             repeats=1 if resumed else 0,

@@ -9,7 +9,7 @@ import pytest
 
 from coordinator.filters import FILTERS, FILTERS_BY_NAME
 from coordinator.fleet import Fleet
-from coordinator.planning import BY_COUNTS, FULLY, decide, plan
+from coordinator.planning import BY_COUNTS, FULLY, IF_CHOSEN, decide, plan
 from coordinator.standing import excerpt, standing
 from coordinator.tests.fleets import NOW, a_node, a_task
 from coordinator.values import Availability, Candidate, Resources, RoutingStrategy
@@ -126,6 +126,17 @@ def test_a_single_decision_asks_all_others_and_a_batch_only_now_and_then() -> No
     asked = [each for each in batch.decisions if each.others]
     assert 0 < len(asked) < 30  # one in a hundred
     assert not any(each.candidates for each in batch.decisions)
+
+
+def test_where_only_choices_are_explained_a_wait_is_told_by_its_counts() -> None:
+    fleet = Fleet()
+    fleet.upsert([a_node(1)])
+    asked = [a_task(1), a_task(2, driver="container")]
+    chosen, waits = plan(fleet, asked, NOW, random.Random(0), explain=IF_CHOSEN).decisions
+    assert (chosen.chosen, [candidate.node_id for candidate in chosen.candidates]) == (1, [1])
+    assert len(chosen.others) == 4
+    assert (waits.chosen, waits.rejected) == (None, {"driver": 1})
+    assert (waits.candidates, waits.others) == ((), {})
 
 
 def test_equal_tasks_share_a_shape_in_every_process() -> None:
