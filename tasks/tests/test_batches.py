@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -136,7 +137,8 @@ def end(attempt: Attempt, output: bytes) -> None:
     report = Finished(
         seq=1, attempt=attempt.id, at=0.0, outcome=Outcome.SUCCEEDED, exit_code=0, pieces=pieces
     )
-    accept_results([(attempt.node_id, report)], timezone.now())
+    with transaction.atomic():
+        accept_results([(attempt.node_id, report)], timezone.now())
 
 
 async def lines_of(batch: TaskBatch) -> list[dict[str, Any]]:
