@@ -14,10 +14,12 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
 
+from bench.load_program import LoadProgram
 from bench.report import Better, Report, Row
 from e2e.system.panel import Panel, supervisor_env, until
 from fogagent.identity import Identity
@@ -78,27 +80,12 @@ def _cost(what: str, value: float, unit: str, bar: float, peer: str, peer_value:
 # --- The crowd -------------------------------------------------------------------------------------
 
 
-class Crowd:
-    """The load program, told what to do line by line."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def tell(self, command: str) -> dict[str, float]:
-        assert self._process.stdin is not None
-        print(command, file=self._process.stdin, flush=True)
-        return self.answer()
-
-    def answer(self) -> dict[str, float]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the load program ended"
-        answer: dict[str, float] = json.loads(line)
-        return answer
+class Crowd(LoadProgram):
+    """Simulated agents (`bench.crowd`)."""
 
     def beats_a_second(self) -> float:
         self.tell(f"flood {WARM_S}")
-        flood = self.tell(f"flood {MEASURED_S}")
+        flood: dict[str, float] = self.tell(f"flood {MEASURED_S}")
         until("what is stored is what was sent last", lambda: self.tell("check")["wrong"] == 0)
         return flood["stored"] / flood["seconds"]
 
@@ -109,7 +96,7 @@ class Crowd:
         def all_have_beaten() -> bool:
             nonlocal most
             most = max(most, psutil.Process(pid).memory_info().rss)
-            return self.tell("check")["beats"] >= BEATS_EACH
+            return bool(self.tell("check")["beats"] >= BEATS_EACH)
 
         until("every agent has beaten", all_have_beaten, every_s=1)
         assert self.tell("check")["connected"] == MANY
@@ -125,19 +112,9 @@ def _crowd(panel: Panel, agents: int) -> Iterator[Crowd]:
         yield crowd
 
 
-@contextlib.contextmanager
-def _load(url: str, agents: int, *options: str) -> Iterator[Crowd]:
+def _load(url: str, agents: int, *options: str) -> AbstractContextManager[Crowd]:
     """A crowd of which all are connected."""
-    command = [*PYTHON, "bench.crowd", url, "--agents", str(agents), *options]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=_env(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        crowd = Crowd(process)
-        crowd.answer()
-        try:
-            yield crowd
-        finally:
-            process.terminate()
+    return Crowd.started("bench.crowd", url, "--agents", str(agents), *options)
 
 
 def _fleet_rows(panel: Panel, *arguments: str) -> str:

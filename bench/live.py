@@ -12,22 +12,21 @@ would draw as often as a topic has browsers.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 from websockets.sync.client import connect
 
+from bench.load_program import LoadProgram
 from bench.report import Better, Report, Row, percentile
 from e2e import chromium
 from e2e.system.panel import ADMIN, Panel, supervisor_env, until
@@ -236,22 +235,8 @@ def _renders_each(before: dict[tuple[str, str], float], after: dict[tuple[str, s
 # --- Who watches -----------------------------------------------------------------------------------
 
 
-class Crowd:
-    """The load program, told what to do line by line."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def tell(self, command: str) -> Any:
-        assert self._process.stdin is not None
-        print(command, file=self._process.stdin, flush=True)
-        return self.answer()
-
-    def answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the load program ended"
-        return json.loads(line)
+class Crowd(LoadProgram):
+    """The sockets that look on (`bench.onlookers`), and simulated agents."""
 
     def check(self, agents: int = AGENTS) -> None:
         """All are there, and were shown something."""
@@ -292,18 +277,8 @@ def _topics_of_pages(panel: Panel, cookie: str) -> list[list[str]]:
     return found
 
 
-@contextmanager
-def _onlookers(sockets: Sequence[str], *options: str) -> Iterator[Crowd]:
-    command = [*PYTHON, "bench.onlookers", *sockets, "--onlookers", str(ONLOOKERS), *options]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=supervisor_env(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        crowd = Crowd(process)
-        crowd.answer()
-        try:
-            yield crowd
-        finally:
-            process.terminate()
+def _onlookers(sockets: Sequence[str], *options: str) -> AbstractContextManager[Crowd]:
+    return Crowd.started("bench.onlookers", *sockets, "--onlookers", str(ONLOOKERS), *options)
 
 
 def _enrol(panel: Panel) -> None:

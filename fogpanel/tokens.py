@@ -73,10 +73,11 @@ def find(text: str, now: datetime) -> ApiToken | None:
     token = next(iter(ApiToken.objects.raw(_FIND, [_digest(text)])), None)
     if token is None or token.revoked_at is not None or (token.expires_at and token.expires_at <= now):
         return None
-    token.user = User.objects.raw(_FIND_USER, [token.user_id])[0]
-    if not token.user.is_active:
+    user = next(iter(User.objects.raw(_FIND_USER, [token.user_id])), None)
+    if user is None or not user.is_active:
         return None
-    limit(token.user, _strongest(token.scopes))
+    token.user = user
+    limit(user, _strongest(token.scopes))
     return token
 
 
