@@ -112,7 +112,7 @@ def release_due(now: datetime) -> list[int]:
     with transaction.atomic():
         for node in _locked(id__in=ids):
             _release(node, now)
-        wake("placer")
+        wake("node-changed", *ids)
         live.changed("nodes", *(f"node:{node_id}" for node_id in ids))
     return ids
 
@@ -177,7 +177,7 @@ def _tell_cooling(node: Node, cooling: Cooling) -> None:
         f"{node.name} gets no new work for {duration(cooling.cool_s)}: attempts failed there by its own fault"
     )
     audit.record("node.cooling", sentence, subject=node, level="warning")
-    wake("placer")  # which else would only look at what has become free there
+    wake("node-changed", node.id)  # since the placer else would only look at what has become free there
 
 
 def _seconds(at: datetime | None) -> float | None:

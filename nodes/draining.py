@@ -57,7 +57,7 @@ def _end(node: Node, now: datetime) -> None:
         give_work_away({node.id: "its node was drained"}, now, silent=False)
     Node.objects.filter(id=node.id).update(drain_deadline_at=None, changed_at=now)
     audit.record("node.drained", _told(node), subject=node)
-    wake("placer")
+    wake("node-changed", node.id)
     live.changed("nodes", "fleet", f"node:{node.id}")
 
 

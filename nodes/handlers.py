@@ -30,7 +30,7 @@ def store_facts(received: Sequence[tuple[int, Facts]], now: datetime) -> Iterabl
     told = {node_id: facts for node_id, facts in received if not facts_problem(facts)}  # the last of each
     if told:
         _take_over(told, now)
-        wake("placer")
+        wake("node-changed", *told)
         live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in told))
     return [(node_id, Problem(code="bad-facts", sentence=problem)) for node_id, problem in wrong.items()]
 
@@ -193,4 +193,5 @@ def say_goodbye(received: Sequence[tuple[int, Goodbye]], now: datetime) -> None:
     for node in Node.objects.filter(id__in=ids):
         audit.record("node.goodbye", f"{node.name} said goodbye", subject=node)
     give_work_away(dict.fromkeys(ids, "its node said goodbye"), now, silent=False)
+    wake("node-changed", *ids)
     live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in ids))

@@ -78,7 +78,7 @@ def _lose(nodes: Sequence[Node], now: datetime) -> list[int]:
         level=Event.Level.WARNING,
     )
     wake("node-lost", *ids)
-    wake("placer")
+    wake("node-changed", *ids)
     live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in ids))
     return ids
 

@@ -81,7 +81,7 @@ def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelc
         outbox.withdraw([beat_subject(node.id) for node in welcome], now)
         audit.record_each("node.connected", ((told, node) for node in welcome if (told := _return_of(node))))
         wake("took-over", *(f"{lease.node_id}:{lease.epoch}" for lease in leases.values()))
-        wake("placer")
+        wake("node-changed", *(node.id for node in welcome))
         live.changed("nodes", "fleet", *(f"node:{node.id}" for node in welcome))
     return {**refused, **leases}
 
@@ -146,7 +146,7 @@ def release(ended: Sequence[tuple[int, int]], now: datetime) -> None:
                 connected=False, disconnected_at=now, changed_at=now
             )
             behaviour.note_flaps(owned, now)
-            wake("placer")
+            wake("node-changed", *(node.id for node in owned))
             live.changed("nodes", "fleet", *(f"node:{node.id}" for node in owned))
 
 

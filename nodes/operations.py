@@ -60,7 +60,7 @@ def _set_availability(
     )
     if deadline is not None and not goes_on:
         draining.begin(node, deadline, now)
-    wake("placer")
+    wake("node-changed", node_id)
     live.changed("nodes", "fleet", "topology", f"node:{node_id}")
 
 
@@ -101,7 +101,7 @@ def _remove(node: Node, actor: AnyUser, now: datetime) -> None:
     give_work_away({node.id: "its node was removed"}, now, silent=False)
     outbox.withdraw_all(node.id, now)
     wake("node-removed", node.id)
-    wake("placer")
+    wake("node-changed", node.id)
     live.changed("nodes", "fleet", "topology", f"node:{node.id}")
 
 

@@ -133,6 +133,7 @@ class Placer(Tireless):
         self._something = threading.Event()
         self._lock = threading.Lock()
         self._freed: set[int] = set()  # nodes that have other room than we know
+        self._changed: set[int] = set()  # nodes that are otherwise than we know
         self._look = True  # whether anything may have changed
         self._anew = False  # whether to forget all views
         self._paused = False  # whether an operator holds all tasks back
@@ -166,6 +167,12 @@ class Placer(Tireless):
             self._freed.update(map(int, node_ids))
         self._something.set()
 
+    def wake_changed(self, node_ids: frozenset[Key]) -> None:
+        """These nodes came, went or say other things of themselves."""
+        with self._lock:
+            self._changed.update(map(int, node_ids))
+        self._something.set()
+
     def ask(self, question: Callable[[Fleet, random.Random], Answer]) -> Answer:
         """Have ``question(fleet, rng)`` answered by the placer's thread, with the fleet up to date."""
         if not self.is_alive():  # in a process without the panel's threads
@@ -192,6 +199,7 @@ class Placer(Tireless):
         on_wake("placer-anew", self.start_over)
         on_wake("submitted", self.wake_submitted)
         on_wake("freed", self.wake_freed)
+        on_wake("node-changed", self.wake_changed)
         super().start()
 
     def turn(self) -> None:
@@ -209,13 +217,15 @@ class Placer(Tireless):
         """Read what we were told of, and now and then whatever else there is."""
         with self._lock:
             freed, self._freed = self._freed, set()
+            changed, self._changed = self._changed, set()
         look = self._look or tick - self._looked_at >= POLL_S
         if look and tick - self._looked_at >= LOOK_PAUSE_S:
             self._look, self._looked_at = False, tick
             self._look_at_all(now)
         else:
             self._queue.read_newest()
-            self._view.read_room(freed)
+            self._view.read(changed)
+            self._view.read_room(freed - changed)
 
     def _look_at_all(self, now: datetime) -> None:
         self._queue.refresh(now)

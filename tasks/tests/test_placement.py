@@ -264,6 +264,22 @@ def test_a_woken_turn_reads_new_tasks_and_freed_nodes_only(make_node: MakeNode, 
     assert placer._place(timezone.now()) == 1
 
 
+def test_a_task_meets_its_node_as_it_is_though_all_was_looked_at_just_now(
+    make_node: MakeNode, make_task: MakeTask
+) -> None:
+    placer, start = Placer(), timezone.now()
+    make_node(region="eu-west")
+    gone = make_node(region="af-south")
+    placer._refresh(start, 0.0)
+    Node.objects.filter(id=gone.id).update(connected=False, gone_at=start, changed_at=timezone.now())
+    near = make_node(region="af-south")
+    make_task(strategy="proximity_based", region="af-south")
+    placer.wake_changed(frozenset({gone.id, near.id}))
+    placer._refresh(timezone.now(), 0.01)
+    assert placer._place(timezone.now()) == 1
+    assert Attempt.objects.get().node_id == near.id
+
+
 def test_a_look_finds_what_nobody_told_of(make_node: MakeNode, make_task: MakeTask) -> None:
     placer = Placer()
     task = make_task(cores=2)
