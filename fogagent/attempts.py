@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
@@ -31,6 +32,58 @@ class Work:
     missing: set[str] = field(default_factory=set)
     announced: bool = False
     output: OutputBuffer = field(default_factory=OutputBuffer)
+
+
+class Unacknowledged:
+    """The reports that the panel has not acknowledged.
+
+    The end of an attempt is forgotten last, whatever is acknowledged first: a restart that found other
+    reports of an attempt but no end of it would take it for interrupted, and end it once more.
+    """
+
+    def __init__(self, kept: Iterable[Kept] = ()) -> None:
+        self._attempts: dict[int, int] = {}  # by report
+        self._left: dict[int, set[int]] = defaultdict(set)  # reports that are to be acknowledged, by attempt
+        self._ends: dict[int, int] = {}  # by attempt
+        for report in kept:
+            self.add(report.seq, report.attempt, final=report.final)
+
+    def add(self, seq: int, attempt: int, *, final: bool = False) -> None:
+        self._attempts[seq] = attempt
+        self._left[attempt].add(seq)
+        if final:
+            self._ends[attempt] = seq
+
+    def attempts(self) -> Iterable[int]:
+        """Those of which there are reports, by the oldest of them."""
+        return dict.fromkeys(self._attempts.values())
+
+    def ended(self) -> Collection[int]:
+        return self._ends.keys()
+
+    def unfinished(self) -> list[int]:
+        """Those of which there are reports, but not of their end."""
+        return sorted(self._left.keys() - self._ends.keys())
+
+    def acknowledge(self, seqs: Iterable[int]) -> list[int]:
+        """The panel has stored these; returns which reports may be forgotten."""
+        forgotten: list[int] = []
+        for seq in seqs:
+            if (attempt := self._attempts.get(seq)) is not None:
+                forgotten += self._stored(seq, attempt)
+        return forgotten
+
+    def _stored(self, seq: int, attempt: int) -> list[int]:
+        left, end = self._left[attempt], self._ends.get(attempt)
+        left.discard(seq)
+        forgotten = [] if seq == end else [seq]
+        if not left:
+            del self._left[attempt]
+            if end is not None:
+                forgotten.append(self._ends.pop(attempt))
+        for each in forgotten:
+            del self._attempts[each]
+        return forgotten
 
 
 class Memory:

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from fogagent.attempts import Kept, Memory, Work, complaint
+from fogagent.attempts import Kept, Memory, Unacknowledged, Work, complaint
 from fogagent.backoff import CAP_S, Backoff
 from fogagent.downloads import MAX_STALLS, Download, Downloads
 from fogagent.drivers.base import Result
@@ -104,11 +104,8 @@ class AgentState:
         self.connected = False
         self._facts = facts
         self._seq = first_seq
-        kept = list(kept)
-        self._unacked = {report.seq: report.attempt for report in kept}
-        finished = {report.attempt for report in kept if report.final}
-        self._interrupted = sorted(set(self._unacked.values()) - finished)
-        self._ended = Memory(finished)
+        self._unacknowledged = Unacknowledged(kept)
+        self._ended = Memory(self._unacknowledged.ended())
         self._work: dict[int, Work] = {}
         self._downloads = Downloads()
         self._rng = rng
@@ -134,7 +131,7 @@ class AgentState:
     # --- The connection ----------------------------------------------------------------------------
 
     def _began(self, event: Began, now: Moment) -> Iterator[Instruction]:
-        for attempt in self._interrupted:
+        for attempt in self._unacknowledged.unfinished():
             yield from self._finish(attempt, Outcome.UNKNOWN, INTERRUPTED, now)
         yield ConnectAfter(0.0)
 
@@ -157,7 +154,7 @@ class AgentState:
     def _held(self) -> list[int]:
         # Running work comes first. What is beyond the limit is given to another node, which costs
         # time but loses nothing: only one of two results is accepted.
-        return list(dict.fromkeys([*self._work, *self._unacked.values()]))[:MAX_HOLDING]
+        return list(dict.fromkeys([*self._work, *self._unacknowledged.attempts()]))[:MAX_HOLDING]
 
     def _keep_beat(self, heartbeat_s: float, timeout_s: float) -> Iterator[Instruction]:
         self._rhythm.keep(heartbeat_s)
@@ -255,9 +252,8 @@ class AgentState:
         yield from ()
 
     def _on_ack(self, ack: Ack, now: Moment) -> Iterator[Instruction]:
-        known = [seq for seq in ack.seqs if self._unacked.pop(seq, None) is not None]
-        if known:
-            yield Forget(known)
+        if stored := self._unacknowledged.acknowledge(ack.seqs):
+            yield Forget(stored)
 
     def _on_chunk(self, chunk: Chunk, now: Moment) -> Iterator[Instruction]:
         blob = self._downloads.accept(chunk, now.tick)
@@ -366,7 +362,7 @@ class AgentState:
         self._ended.add(attempt)
         yield Keep(
             Finished(
-                seq=self._next(attempt),
+                seq=self._next(attempt, final=True),
                 attempt=attempt,
                 at=result.finished_at,
                 outcome=result.outcome,
@@ -386,7 +382,7 @@ class AgentState:
         self._ended.add(attempt)
         yield Keep(
             Finished(
-                seq=self._next(attempt),
+                seq=self._next(attempt, final=True),
                 attempt=attempt,
                 at=now.at,
                 outcome=outcome,
@@ -394,11 +390,11 @@ class AgentState:
             )
         )
 
-    def _next(self, attempt: int) -> int:
+    def _next(self, attempt: int, *, final: bool = False) -> int:
         """The number of the attempt's next report, which counts as unacknowledged from now on."""
         seq = self._seq
         self._seq += 1
-        self._unacked[seq] = attempt
+        self._unacknowledged.add(seq, attempt, final=final)
         return seq
 
     def _on_facts(self, event: FactsChanged, now: Moment) -> Iterator[Instruction]:

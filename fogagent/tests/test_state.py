@@ -428,6 +428,15 @@ def test_only_known_acknowledgements_are_forgotten() -> None:
     assert agent.hears(Ack(seqs=[seq])) == []
 
 
+def test_the_end_of_an_attempt_is_forgotten_last() -> None:
+    kept = [Kept(1, 5, False), Kept(2, 5, True), Kept(3, 6, True)]
+    agent = Driven(kept, first_seq=100)
+    agent(Began())
+    assert agent.hears(Ack(seqs=[2, 3])) == [Forget([3])]
+    assert agent.hears(Ack(seqs=[2])) == []
+    assert agent.hears(Ack(seqs=[1, 1, 2])) == [Forget([1, 2])]
+
+
 def test_numbers_go_on_where_the_spool_says() -> None:
     agent = connected(first_seq=500)
     agent.hears(run(5))
