@@ -13,19 +13,20 @@ import pytest
 
 from fogagent import outgoing as outgoing_module
 from fogagent.connection import Connection
-from fogagent.messages import Finished, Outcome
+from fogagent.messages import Acknowledge, Finished, Outcome
 from fogagent.outgoing import Outgoing
 from fogagent.spool import Spool, Stored
 
 
 class FakeConnection:
-    """Keeps the reports of each frame that was sent."""
+    """Keeps what each frame held: the numbers of reports, of other messages their types."""
 
     def __init__(self) -> None:
-        self.frames: asyncio.Queue[list[int]] = asyncio.Queue()
+        self.frames: asyncio.Queue[list[int | str]] = asyncio.Queue()
 
     async def send(self, frame: str) -> None:
-        self.frames.put_nowait([message["seq"] for message in msgspec.json.decode(frame)])
+        messages = msgspec.json.decode(frame)
+        self.frames.put_nowait([message.get("seq", message["type"]) for message in messages])
 
 
 class Sending:
@@ -66,7 +67,7 @@ async def sending(path: Path) -> AsyncIterator[Sending]:
         await asyncio.to_thread(made.spool.close, 5)
 
 
-async def next_frame(connection: FakeConnection) -> list[int]:
+async def next_frame(connection: FakeConnection) -> list[int | str]:
     return await asyncio.wait_for(connection.frames.get(), 10)
 
 
@@ -83,6 +84,24 @@ async def test_reports_gather_until_the_last_ones_are_acknowledged(
         assert agent.connection.frames.empty()
         agent.outgoing.acknowledged()
         assert await next_frame(agent.connection) == [2, 3]
+
+
+@pytest.mark.asyncio
+async def test_acknowledged_orders_travel_with_the_report_of_a_short_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing_module, "COMPANY_S", 60)
+    async with sending(tmp_path) as agent:
+        agent.outgoing.post(Acknowledge(orders=[7]))
+        await agent.keep(1)
+        assert await next_frame(agent.connection) == ["acknowledge", 1]
+
+
+@pytest.mark.asyncio
+async def test_acknowledged_orders_do_not_wait_for_the_report_of_a_long_job(tmp_path: Path) -> None:
+    async with sending(tmp_path) as agent:
+        agent.outgoing.post(Acknowledge(orders=[7]))
+        assert await next_frame(agent.connection) == ["acknowledge"]
 
 
 @pytest.mark.asyncio
