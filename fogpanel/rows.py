@@ -15,6 +15,7 @@ from operator import attrgetter, itemgetter
 from string import Formatter
 from typing import Any, TypeAlias, TypeVar, cast
 
+import msgspec
 from django.db import connection, models, transaction
 from django.db.models import Field, Model
 
@@ -130,7 +131,11 @@ def _moment() -> Convert:
 
 
 def _json(value: Any) -> Any:
-    return None if value is None else connection.ops.adapt_json_value(value, None)
+    if value is None:
+        return None
+    if connection.vendor == "sqlite":  # where it is text, and this makes it many times as fast
+        return msgspec.json.encode(value).decode()
+    return connection.ops.adapt_json_value(value, None)
 
 
 def _without_enum(value: Any) -> Any:

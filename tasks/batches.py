@@ -28,7 +28,7 @@ from tasks.blobs import store_blobs
 from tasks.fields import FieldError, Fields, shown
 from tasks.models import Blob, Task, TaskBatch
 from tasks.states import TaskState
-from tasks.submission import SpecError, TaskSpec, validate
+from tasks.submission import SpecError, TaskSpec, Validator
 
 BATCH_MOST = 10_000
 STRETCH = 500  # tasks that become rows in one transaction
@@ -51,11 +51,12 @@ def read_batch(given: Mapping[str, Any]) -> tuple[str, list[TaskSpec]]:
     read.refuse_unknown(("name", "tasks", "template", "parameters"))
     name = read.text("name", most=200)
     specs: list[TaskSpec] = []
+    validator = Validator()
     for index, one in enumerate(_asked(read, given)):
         if len(read.errors) >= ERRORS_SHOWN:
             break
         try:
-            specs.append(validate(one))
+            specs.append(validator.validate(one))
         except SpecError as error:
             read.errors += [_within(f"tasks[{index}]", wrong) for wrong in error.errors]
     if read.errors:
@@ -109,9 +110,7 @@ def _filled(
             return ""
         return str(value)
 
-    filled = fill(template)
-    assert isinstance(filled, Mapping)
-    return filled
+    return {field: fill(value) for field, value in template.items()}
 
 
 def _within(place: str, error: FieldError) -> FieldError:

@@ -6,8 +6,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -119,43 +119,50 @@ def validate(given: Mapping[str, Any], *, content: bool = True) -> TaskSpec:
     fields.refuse_unknown(KNOWN_FIELDS)
     driver = Driver(fields.choice("driver", list(Driver), Driver.PYTHON))
     _check_what_runs(fields, driver, needed=content)
-    spec = TaskSpec(
-        name=fields.text("name", most=200) or f"{driver} task",
-        driver=driver,
-        payload=_payload(fields, driver),
-        image=fields.text("image", most=500),
-        args=_args(fields, driver),
-        env=fields.pairs(
-            "env",
-            most=256,
-            most_bytes=MAX_ENV_BYTES,
-            name=ENV_NAME,
-            rule="names are letters, digits and _, do not start with a digit and have at most 100 characters",
-        ),
-        stdin=fields.content("stdin", most=MAX_STDIN_BYTES) or None,
-        network=_network(fields, driver),
-        timeout_s=fields.number("timeout_s", least=1, most=86_400, default=DEFAULT_TIMEOUT_S, unit="seconds"),
-        cpu_millis=round(
-            1000 * fields.number("cores", least=0.01, most=256, default=DEFAULT_CORES, unit="cores")
-        ),
-        memory_mb=fields.whole("memory_mb", least=16, most=4_194_304, default=DEFAULT_MEMORY_MB, unit="MB"),
-        disk_mb=fields.whole("disk_mb", least=0, most=1_000_000_000, default=0, unit="MB"),
-        gpu_count=fields.whole("gpus", least=0, most=64, default=0, unit="GPUs"),
-        strategy=RoutingStrategy(
-            fields.choice("strategy", list(RoutingStrategy), RoutingStrategy.LEAST_LOADED)
-        ),
-        region=fields.text("region", most=60),
-        region_required=_region_required(fields),
-        labels=_labels(fields),
-        onion_required=fields.flag("onion_required"),
-        priority=fields.whole("priority", least=1, most=10, default=DEFAULT_PRIORITY),
-        max_attempts=fields.whole(
-            "max_attempts", least=1, most=10, default=DEFAULT_MAX_ATTEMPTS, unit="attempts"
-        ),
-    )
+    spec = TaskSpec(driver=driver, **{name: read(fields, driver) for name, read in _READERS.items()})
     if fields.errors:
         raise SpecError(_worth_saying(fields.errors))
     return spec
+
+
+class Validator:
+    """Validates one specification after the other. Those of a batch differ in little: what is as in the one
+    before is not read again."""
+
+    def __init__(self) -> None:
+        self._given: Mapping[str, Any] = {}
+        self._spec: TaskSpec | None = None
+
+    def validate(self, given: Mapping[str, Any]) -> TaskSpec:
+        """As the function of that name does."""
+        changed = _different(self._given, given)
+        if self._spec is None or not changed <= ALONE:
+            self._spec = validate(given)
+        elif changed:
+            self._spec = _with_others(self._spec, given, changed)
+        self._given = given
+        return self._spec
+
+
+def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    if before.keys() != after.keys():
+        return {*before, *after}
+    return {
+        field
+        for field, value in after.items()
+        # Of equal numbers and truth values one may be right and the other wrong.
+        if (was := before[field]) is not value and (type(was) is not type(value) or was != value)
+    }
+
+
+def _with_others(spec: TaskSpec, given: Mapping[str, Any], changed: Iterable[str]) -> TaskSpec:
+    """``spec`` with the fields read anew that have changed, all of which are `ALONE`."""
+    fields = Fields(given)
+    names = [NAMES.get(field, field) for field in changed]
+    found = replace(spec, **{name: _READERS[name](fields, spec.driver) for name in names})
+    if fields.errors:
+        raise SpecError(fields.errors)
+    return found
 
 
 def _worth_saying(errors: Sequence[FieldError]) -> list[FieldError]:
@@ -296,6 +303,57 @@ def _labels(fields: Fields) -> dict[str, str]:
         if len(value) > 200:
             fields.refuse(f"labels.{name}", f"must be at most 200 characters, was {len(value)}.")
     return labels
+
+
+# How each column of a task is read.
+_READERS: Mapping[str, Callable[[Fields, Driver], Any]] = {
+    "name": lambda fields, driver: fields.text("name", most=200) or f"{driver} task",
+    "payload": _payload,
+    "image": lambda fields, _: fields.text("image", most=500),
+    "args": _args,
+    "env": lambda fields, _: fields.pairs(
+        "env",
+        most=256,
+        most_bytes=MAX_ENV_BYTES,
+        name=ENV_NAME,
+        rule="names are letters, digits and _, do not start with a digit and have at most 100 characters",
+    ),
+    "stdin": lambda fields, _: fields.content("stdin", most=MAX_STDIN_BYTES) or None,
+    "network": _network,
+    "timeout_s": lambda fields, _: fields.number(
+        "timeout_s", least=1, most=86_400, default=DEFAULT_TIMEOUT_S, unit="seconds"
+    ),
+    "cpu_millis": lambda fields, _: round(
+        1000 * fields.number("cores", least=0.01, most=256, default=DEFAULT_CORES, unit="cores")
+    ),
+    "memory_mb": lambda fields, _: fields.whole(
+        "memory_mb", least=16, most=4_194_304, default=DEFAULT_MEMORY_MB, unit="MB"
+    ),
+    "disk_mb": lambda fields, _: fields.whole("disk_mb", least=0, most=1_000_000_000, default=0, unit="MB"),
+    "gpu_count": lambda fields, _: fields.whole("gpus", least=0, most=64, default=0, unit="GPUs"),
+    "strategy": lambda fields, _: RoutingStrategy(
+        fields.choice("strategy", list(RoutingStrategy), RoutingStrategy.LEAST_LOADED)
+    ),
+    "region": lambda fields, _: fields.text("region", most=60),
+    "region_required": lambda fields, _: _region_required(fields),
+    "labels": lambda fields, _: _labels(fields),
+    "onion_required": lambda fields, _: fields.flag("onion_required"),
+    "priority": lambda fields, _: fields.whole("priority", least=1, most=10, default=DEFAULT_PRIORITY),
+    "max_attempts": lambda fields, _: fields.whole(
+        "max_attempts", least=1, most=10, default=DEFAULT_MAX_ATTEMPTS, unit="attempts"
+    ),
+}
+
+NAMES = {"cores": "cpu_millis", "gpus": "gpu_count"}
+"""Fields whose columns have other names."""
+
+ALONE = frozenset(
+    {
+        "name", "args", "env", "stdin", "timeout_s", "cores", "memory_mb", "disk_mb", "gpus", "strategy",
+        "labels", "onion_required", "priority", "max_attempts",
+    }
+)  # fmt: skip
+"""Fields that no rule connects with others."""
 
 
 def submit(user: AnyUser, spec: TaskSpec) -> Task:
