@@ -110,7 +110,7 @@ def _hand_in_batch(panel: Panel, name: str, number: int) -> float:
     with closing(panel.client()) as client:
         answer = client.post("/tasks/batch", json=body, timeout=120)
         answer.raise_for_status()
-        until("every task has succeeded", lambda: _succeeded(panel, name) == number, every_s=0.1)
+        _wait_for_all(panel, name, number)
         took = time.perf_counter() - began
         results = client.get(f"/tasks/batches/{answer.json()['id']}/results", timeout=120)
     printed = {line["index"]: line["stdout"] for line in map(json.loads, results.text.splitlines())}
@@ -128,7 +128,7 @@ def _hand_in_singly(panel: Panel, name: str, number: int) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    until("every task has succeeded", lambda: _succeeded(panel, name) == number, every_s=0.1)
+    _wait_for_all(panel, name, number)
     took = time.perf_counter() - began
     wrong = [task_id for task_id, expected in ids.items() if panel.output(task_id) != expected]
     assert len(ids) == number, "a submission failed"
@@ -146,11 +146,13 @@ def _submit(panel: Panel, name: str, share: range, ids: dict[int, str]) -> None:
             ids[answer.json()["id"]] = argument
 
 
-def _succeeded(panel: Panel, name: str) -> int:
-    query = "SELECT count(*) FROM tasks_task WHERE state = 'succeeded' AND name = ?"
+def _wait_for_all(panel: Panel, name: str, number: int) -> None:
+    """Return when these tasks have ended, asking what an index answers; all of them must have succeeded."""
+    unfinished = "SELECT 1 FROM tasks_task WHERE state IN ('queued', 'assigned', 'running') LIMIT 1"
+    succeeded = "SELECT count(*) FROM tasks_task WHERE state = 'succeeded' AND name = ?"
     with closing(_database(panel)) as database:
-        count: int = database.execute(query, (name,)).fetchone()[0]
-        return count
+        until("every task has ended", lambda: not database.execute(unfinished).fetchone(), every_s=0.02)
+        assert database.execute(succeeded, (name,)).fetchone() == (number,)
 
 
 def _single_ms(panel: Panel) -> float:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from django.contrib.auth.models import User
@@ -122,6 +123,8 @@ def _within(place: str, error: FieldError) -> FieldError:
 TaskRow: TypeAlias = Sequence[Any]  # what a specification fills of a task's row, in the order of `_COLUMNS`
 
 _COLUMNS = tuple(field.name for field in fields(TaskSpec))
+_VALUES = attrgetter(*_COLUMNS)
+_CONTENTS = (_COLUMNS.index("payload"), _COLUMNS.index("stdin"))
 
 
 def store_batch(user: AnyUser, name: str, specs: Sequence[TaskSpec]) -> tuple[TaskBatch, list[TaskRow]]:
@@ -178,11 +181,10 @@ def _store_stretch(batch: TaskBatch, rows: Sequence[TaskRow], now: datetime) -> 
 
 
 def _row(spec: TaskSpec, blobs: Mapping[bytes, Blob]) -> TaskRow:
-    values = dict(vars(spec))
-    for name in ("payload", "stdin"):
-        content = values[name]
-        values[name] = blobs[content].sha256 if content else None
-    return list(values.values())
+    values = list(_VALUES(spec))
+    for place in _CONTENTS:
+        values[place] = blobs[values[place]].sha256 if values[place] else None
+    return values
 
 
 def unpack_interrupted(now: datetime) -> None:
@@ -194,9 +196,8 @@ def unpack_interrupted(now: datetime) -> None:
 
 def blobs_of_packed() -> set[str]:
     """Hashes of all blobs that tasks name which are no rows yet, so that no row refers to them."""
-    places = [_COLUMNS.index(name) for name in ("payload", "stdin")]
     rows = (row for batch in _packed() for row in _rest_of(batch))
-    return {row[place] for row in rows for place in places if row[place]}
+    return {row[place] for row in rows for place in _CONTENTS if row[place]}
 
 
 def _packed() -> QuerySet[TaskBatch]:
