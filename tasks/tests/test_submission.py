@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import wasmtime
 from django.contrib.auth.models import User
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordinator.values import RoutingStrategy
 from fogagent.messages import MAX_FRAME_BYTES, MAX_STDIN_BYTES, Blob, Run, encode_frame
@@ -15,7 +18,7 @@ from fogpanel.access import Refusal
 from fogpanel.models import Event
 from tasks import models
 from tasks.blobs import read_blob
-from tasks.submission import KNOWN_FIELDS, SpecError, submit, submit_many, validate
+from tasks.submission import KNOWN_FIELDS, SpecError, TaskSpec, Validator, submit, submit_many, validate
 
 MODULE = bytes(wasmtime.wat2wasm('(module (func (export "_start")))'))
 PYTHON = {"source": "print(1)"}
@@ -204,3 +207,33 @@ def test_the_placer_is_woken_after_the_commit(
     with django_capture_on_commit_callbacks() as callbacks:
         submit(submitter, validate(PYTHON))
     assert callbacks
+
+
+def outcome(check: Callable[[Mapping[str, Any]], TaskSpec], given: Mapping[str, Any]) -> object:
+    """The specification, or what is wrong."""
+    try:
+        return check(given)
+    except SpecError as error:
+        return sorted(wrong.message for wrong in error.errors)
+
+
+A_LITTLE_DIFFERENT = st.fixed_dictionaries(
+    {"source": st.sampled_from(["print(1)", "print(2)", ""])},
+    optional={
+        "args": st.lists(st.sampled_from(["a", "b", 1, "\x00"]), max_size=2),
+        "cores": st.sampled_from([1, True, 1.0, "1", "many", 0.5]),
+        "name": st.sampled_from(["one", "two", "", 2]),
+        "driver": st.sampled_from(["python", "wasm", "command"]),
+        "region": st.sampled_from(["eu", ""]),
+        "region_required": st.booleans(),
+        "labels": st.dictionaries(st.sampled_from("ab!"), st.sampled_from(["x", "y" * 201]), max_size=1),
+        "unheard_of": st.just(1),
+    },
+)
+
+
+@given(st.lists(A_LITTLE_DIFFERENT, min_size=1, max_size=6))
+def test_one_after_the_other_is_judged_as_each_alone(specifications: list[dict[str, Any]]) -> None:
+    one_after_the_other = Validator().validate
+    for each in specifications:
+        assert outcome(one_after_the_other, each) == outcome(validate, each)
