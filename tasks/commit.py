@@ -25,7 +25,7 @@ from tasks.states import TaskState, sources
 
 
 def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = timezone.now) -> set[int]:
-    """Store these placements; returns the ids of the tasks that were really placed.
+    """Store these placements, at most one of each task; returns the ids of the tasks that were really placed.
 
     The others lost: their task was placed or cancelled meanwhile by somebody else, or their node has
     no room (or no longer takes work).

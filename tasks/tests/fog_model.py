@@ -114,9 +114,12 @@ class Planner:
     def decide(self, most: int, skipped: int = 0) -> None:
         """Choose nodes for the next tasks but for the first few: another planner has seen others."""
         now = timezone.now().timestamp()
+        planned = {decision.task_id for decision in self.plan}
         for task in islice(self._queue.in_order(set()), skipped, None):
             if len(self.plan) >= most:
                 return
+            if task.task_id in planned:
+                continue
             decided = planning.plan(self._view.fleet, [task], now, self._rng).decisions[0]
             if decided.chosen is not None:
                 self.plan.append(decided)
