@@ -46,6 +46,12 @@ Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Identifier = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0)]
+Certificate = Annotated[bytes, Meta(min_length=1, max_length=2048)]
+"""DER of a self-signed link certificate."""
+HostPort = Annotated[
+    str, Meta(max_length=262, pattern=r"^(?:(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4})?\Z")
+]
+"""``host:port``, an IPv6 address in brackets; empty: none."""
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

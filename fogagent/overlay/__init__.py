@@ -1,0 +1,1 @@
+"""The overlay: links between agents, and what crosses them."""
