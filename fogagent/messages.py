@@ -34,6 +34,7 @@ MAX_STDIN_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 1024 * 1024
 """Standard output and standard error are each cut at this size; the cut is reported."""
 LOG_PIECE_BYTES = 64 * 1024
+DIRECTORY_PART_BYTES = 192 * 1024
 MAX_CACHED = 50
 """So many of the blobs on its disk a node tells of: those used last."""
 
@@ -252,13 +253,44 @@ class Fetch(Message, frozen=True):
     index: Count = 0
 
 
+class OverlayFacts(Message, frozen=True):
+    """By what others reach this node in the overlay, sent on connect and when it changes."""
+
+    onion_key: Key
+    certificate: Certificate
+    address: HostPort = ""  # empty: nobody can dial it
+    family: Short = ""
+
+
+class DirectoryWanted(Message, frozen=True):
+    """Asks for what changed in the relay directory since that version; 0: for everything.
+
+    Sent on connect and upon a `DirectoryNews`. `DirectoryPart`s answer it, or a `DirectoryNews` where
+    nothing is newer. For a version that the panel knows no changes since, it may answer with everything.
+    """
+
+    since: Count = 0
+
+
 class Goodbye(Message, frozen=True):
     """The agent stops in order; what it runs may be given to others at once."""
 
     sentence: Sentence = ""
 
 
-FromAgent: TypeAlias = Facts | Holding | Heartbeat | Acknowledge | Started | Log | Finished | Fetch | Goodbye
+FromAgent: TypeAlias = (
+    Facts
+    | Holding
+    | Heartbeat
+    | Acknowledge
+    | Started
+    | Log
+    | Finished
+    | Fetch
+    | OverlayFacts
+    | DirectoryWanted
+    | Goodbye
+)
 
 
 # --- From the panel ------------------------------------------------------------------------------
@@ -318,6 +350,25 @@ class Watch(Message, frozen=True):
     for_s: Seconds
 
 
+class DirectoryNews(Message, frozen=True):
+    """The relay directory has this version now; 0: there is none yet."""
+
+    version: Count
+
+
+class DirectoryPart(Message, frozen=True):
+    """One stretch of encoded `fogagent.overlay.directory.Changes` to ``version``.
+
+    The parts of an answer come in their order and make it whole together; one with the index 0 begins an
+    answer anew.
+    """
+
+    version: Count
+    index: Count
+    count: Count
+    data: Annotated[bytes, Meta(max_length=DIRECTORY_PART_BYTES)]
+
+
 class Problem(Message, frozen=True):
     """Something the other end sent was refused. ``fatal`` says that the socket closes with it.
 
@@ -330,7 +381,19 @@ class Problem(Message, frozen=True):
     retry: bool = True
 
 
-FromPanel: TypeAlias = Welcome | Challenge | Run | Cancel | Configure | Ack | Chunk | Watch | Problem
+FromPanel: TypeAlias = (
+    Welcome
+    | Challenge
+    | Run
+    | Cancel
+    | Configure
+    | Ack
+    | Chunk
+    | Watch
+    | DirectoryNews
+    | DirectoryPart
+    | Problem
+)
 
 
 # --- Frames --------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ from fogagent.messages import (
     Challenge,
     Chunk,
     Configure,
+    DirectoryNews,
+    DirectoryPart,
     Facts,
     Finished,
     Goodbye,
@@ -266,6 +268,9 @@ class AgentState:
         else:
             yield Say(f"the panel says: {problem.sentence}", warning=True)
 
+    def _not_used_yet(self, message: DirectoryNews | DirectoryPart, now: Moment) -> Iterator[Instruction]:
+        yield from ()
+
     def _out_of_turn(self, message: Welcome | Challenge, now: Moment) -> Iterator[Instruction]:
         yield Say(f"the panel sent a {type(message).__name__} out of turn; ignored", warning=True)
 
@@ -435,6 +440,8 @@ _MESSAGES: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]
     Ack: AgentState._on_ack,
     Chunk: AgentState._on_chunk,
     Watch: AgentState._on_watch,
+    DirectoryNews: AgentState._not_used_yet,
+    DirectoryPart: AgentState._not_used_yet,
     Problem: AgentState._on_problem,
     Welcome: AgentState._out_of_turn,
     Challenge: AgentState._out_of_turn,
