@@ -1,0 +1,234 @@
+"""The peer of `bench onion`: a private Tor network on loopback, measured through its client's SOCKS port.
+
+``tor_config`` says what it consists of. Streams are measured as ``through_socks`` does for everybody. The
+time to build a circuit is from EXTENDCIRCUIT with the three relays to the event that says BUILT, with the
+links between them open already. ``python -m bench.tor_network`` prints the figures as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+
+from bench.peers import NoPeer
+from bench.served_bytes import LOOPBACK
+from bench.through_socks import StreamFigures, direct, measure, served_bytes, through
+from bench.tor_config import AUTHORITY, CLIENT, RELAYS, Plan
+from bench.tor_control import Control
+from fogpanel.supervisor.broker import free_port
+
+PATIENCE_S = 60.0  # until the whole network works, which takes about 11
+STOP_S = 5.0
+LOOK_S = 0.1
+CIRCUITS = 50
+DONE = 100  # percent
+
+
+@dataclass(frozen=True, slots=True)
+class TorNetwork:
+    """One that works."""
+
+    socks_port: int
+    control: Control
+    path: Sequence[str]  # fingerprints of its relays, the exit last
+
+    def circuit_build_p50_ms(self) -> float:
+        """The first circuit does not count: it may have to open a link."""
+        _, *times = [self.control.build_circuit_s(self.path) for _ in range(1 + CIRCUITS)]
+        return 1000 * statistics.median(times)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorFigures:
+    version: str
+    streams: StreamFigures
+    circuit_build_p50_ms: float
+
+
+def measure_tor(served_port: int) -> TorFigures:
+    """Measure a network of its own, whose streams go to ``served_bytes`` at that port. Raises NoPeer."""
+    with tor_network() as network:
+        return TorFigures(
+            version=network.control.ask("GETINFO version")[0].partition("=")[2],
+            streams=measure(through(network.socks_port), served_port),
+            circuit_build_p50_ms=network.circuit_build_p50_ms(),
+        )
+
+
+@contextmanager
+def tor_network() -> Iterator[TorNetwork]:
+    """A network in a temporary folder, all of whose processes end with this.
+
+    Raises:
+        NoPeer: tor is not installed here, or its network does not work within a minute.
+    """
+    tor, gencert = find("tor"), find("tor-gencert")
+    deadline = time.monotonic() + PATIENCE_S
+    with tempfile.TemporaryDirectory(prefix="fogpanel-tor-") as name, ExitStack() as running:
+        plan = _prepare(Path(name), tor, gencert)
+        start = Starting(tor, plan, deadline)
+        for relay in RELAYS:
+            running.enter_context(start.program(relay))
+        # A client that finds no exit in its first consensus takes the next only after most of a minute.
+        start.wait("the authority lists its relays", lambda: _relays_listed(plan) == len(RELAYS), AUTHORITY)
+        running.enter_context(start.program(CLIENT))
+        start.wait("the client can be asked", plan.control_is_open.exists, CLIENT)
+        control = running.enter_context(Control.opened(plan.control))
+        start.wait("the client has a circuit", lambda: control.bootstrap_percent() == DONE, CLIENT)
+        yield TorNetwork(control.socks_port(), control, [plan.fingerprints[relay] for relay in RELAYS])
+
+
+def find(program: str) -> Path:
+    """Raises NoPeer."""
+    if found := shutil.which(program):
+        return Path(found)
+    raise NoPeer(f"{program} is not installed; on Debian and Ubuntu: apt install tor")
+
+
+# --- Keys ------------------------------------------------------------------------------------------
+
+
+def _prepare(folder: Path, tor: Path, gencert: Path) -> Plan:
+    """Make the keys that others have to know, and write down what each process reads."""
+    for name in (*RELAYS, CLIENT):
+        (folder / name).mkdir(mode=0o700)
+        (folder / name / "torrc").touch()
+    or_port, dir_port = free_port(), free_port()
+    plan = Plan(
+        folder=folder,
+        or_port=or_port,
+        dir_port=dir_port,
+        v3_identity=_certify(gencert, folder / AUTHORITY / "keys", dir_port),
+        fingerprints={relay: _fingerprint(tor, folder / relay) for relay in RELAYS},
+        owner=os.getpid(),
+    )
+    for name in (*RELAYS, CLIENT):
+        (folder / name / "torrc").write_text(plan.torrc(name))
+    return plan
+
+
+def _certify(gencert: Path, keys: Path, dir_port: int) -> str:
+    """Make the authority's keys and certificate; the fingerprint of its identity key."""
+    keys.mkdir(mode=0o700)
+    certificate = keys / "authority_certificate"
+    command = [
+        *(str(gencert), "--create-identity-key", "--passphrase-fd", "0", "-a", f"{LOOPBACK}:{dir_port}"),
+        *("-i", str(keys / "authority_identity_key"), "-s", str(keys / "authority_signing_key")),
+        *("-c", str(certificate)),
+    ]
+    _run(command, "it is gone within the hour\n")
+    found = re.search(r"^fingerprint (\w+)$", certificate.read_text(), re.MULTILINE)
+    assert found is not None, certificate.read_text()
+    return found[1]
+
+
+def _fingerprint(tor: Path, folder: Path) -> str:
+    """Make a relay's identity keys; the fingerprint of the one that names it."""
+    command = [*_reading(tor, folder / "torrc"), "--quiet", "--list-fingerprint", "--ORPort", "1"]
+    printed = _run([*command, "--DataDirectory", str(folder), "--Nickname", folder.name], "")
+    return "".join(printed.split()[1:])  # after the nickname ten groups of four digits
+
+
+def _run(command: Sequence[str], entered: str) -> str:
+    """What the program printed. Raises NoPeer."""
+    done = subprocess.run(command, input=entered, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise NoPeer(f"{Path(command[0]).name} failed: {said[-1] if said else 'it said nothing'}")
+    return done.stdout
+
+
+def _reading(tor: Path, torrc: Path) -> list[str]:
+    """The command for a tor that reads nothing else: the machine's defaults are for its own."""
+    return [str(tor), "--defaults-torrc", os.devnull, "-f", str(torrc)]
+
+
+# --- Processes -------------------------------------------------------------------------------------
+
+
+class Starting:
+    """The start of a network, which must be through before ``deadline``."""
+
+    def __init__(self, tor: Path, plan: Plan, deadline: float) -> None:
+        self._tor, self._plan, self._deadline = tor, plan, deadline
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @contextmanager
+    def program(self, name: str) -> Iterator[None]:
+        """The process of this name for as long as it is needed."""
+        folder = self._plan.folder_of(name)
+        command = _reading(self._tor, folder / "torrc")
+        with (
+            (folder / "log").open("wb") as log,
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
+        ):
+            self._processes[name] = process
+            try:
+                yield
+            finally:
+                _end(process)
+
+    def wait(self, what: str, true: Callable[[], bool], whose: str) -> None:
+        """Return when it is true.
+
+        Raises:
+            NoPeer: with what the log of ``whose``, or of one that ended, says last.
+        """
+        while not true():
+            ended = [name for name, process in self._processes.items() if process.poll() is not None]
+            if ended:
+                raise NoPeer(f"tor's {ended[0]} ended before {what}: {self._last_words(ended[0])}")
+            if time.monotonic() > self._deadline:
+                raise NoPeer(f"not within {PATIENCE_S:g} s that {what}: {self._last_words(whose)}")
+            time.sleep(LOOK_S)
+
+    def _last_words(self, name: str) -> str:
+        """The last is often only that the lines before it say more."""
+        lines = (self._plan.folder_of(name) / "log").read_text().splitlines()
+        return " ".join(line.partition("] ")[2] for line in lines[-2:]) or "it said nothing"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _relays_listed(plan: Plan) -> int:
+    """How many relays the authority's consensus has; none while there is none."""
+    url = f"http://{LOOPBACK}:{plan.dir_port}/tor/status-vote/current/consensus"
+    try:
+        answer = httpx.get(url, trust_env=False)
+    except httpx.TransportError:
+        return 0
+    return len(re.findall(r"^r ", answer.text, re.MULTILINE)) if answer.is_success else 0
+
+
+def main() -> int:
+    with served_bytes() as port:
+        try:
+            tor = measure_tor(port)
+        except NoPeer as reason:
+            print(f"No Tor: {reason}", file=sys.stderr)
+            return 1
+        print(json.dumps({"tor": asdict(tor), "direct": asdict(measure(direct, port))}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
