@@ -1,0 +1,1 @@
+"""Onion circuits: fixed cells, layered encryption, streams."""
