@@ -1,0 +1,177 @@
+"""Where the cells of all links of an agent meet its circuits, both those it relays and its own.
+
+Knows no network and no clock. What takes time (a link to another relay) is asked for by a call with a
+continuation; the shell around it answers in the same thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from fogagent.overlay.onion import cells
+from fogagent.overlay.onion.cells import MAX_CIRCUIT, Command
+from fogagent.overlay.onion.circuit import Circuit, HopTarget
+from fogagent.overlay.onion.crypto import KEY_BYTES, HopKeys
+from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
+from fogagent.overlay.onion.handshake import respond
+from fogagent.overlay.onion.outlet import CellLink, Outlet
+from fogagent.overlay.onion.relay import RelayCircuit, Side
+from fogagent.overlay.onion.streams import OnBegin
+
+CIRCUITS_MAX = 2000
+"""Circuits on one link, of both ends together. Each may hold its window of cells in memory at worst."""
+
+OnCell = Callable[[Command, memoryview], None]
+Reach = Callable[[bytes, Callable[[CellLink | None], None]], None]
+"""``reach(identity, then)`` calls ``then`` with a link to that relay, or None where there can be none."""
+
+
+class _Table:
+    """The circuits of one link by their numbers."""
+
+    def __init__(self, link: CellLink) -> None:
+        self.outlet = Outlet(link)
+        self.circuits: dict[int, OnCell] = {}
+        self.gone: dict[int, Callable[[], None]] = {}  # what to do when the link is
+        self._last = 1 if link.dialled else 0
+
+    def free_number(self) -> int:
+        """The next number that this end of the link may choose. Raises ProtocolError if all are taken."""
+        if len(self.circuits) >= CIRCUITS_MAX:
+            raise ProtocolError("The link carries as many circuits as it may.")
+        while True:
+            self._last = self._last + 2 if self._last + 2 <= MAX_CIRCUIT else 2 - self._last % 2
+            if self._last not in self.circuits:
+                return self._last
+
+    def is_theirs(self, number: int) -> bool:
+        return number % 2 != self._last % 2
+
+    def put(self, number: int, on_cell: OnCell, on_gone: Callable[[], None]) -> None:
+        self.circuits[number], self.gone[number] = on_cell, on_gone
+
+    def remove(self, number: int) -> None:
+        self.circuits.pop(number, None)
+        self.gone.pop(number, None)
+
+
+class Switch:
+    def __init__(
+        self,
+        identity: bytes,
+        onion_secret: X25519PrivateKey,
+        *,
+        reach: Reach,
+        on_begin: OnBegin,
+        relays: bool,
+    ) -> None:
+        """``relays``: whether circuits of others may come through here; ``on_begin`` what their
+        streams do."""
+        self._identity, self._secret = identity, onion_secret
+        self._reach, self._on_begin, self._relays = reach, on_begin, relays
+        self._tables: dict[CellLink, _Table] = {}
+
+    def circuits(self) -> int:
+        """How many ends of circuits there are, one on each link."""
+        return sum(len(table.circuits) for table in self._tables.values())
+
+    # --- From the links ----------------------------------------------------------------------------
+
+    def on_cell(self, link: CellLink, payload: bytes | memoryview) -> None:
+        """Take one cell of a link. Raises ProtocolError if the link should be closed for it."""
+        number, command, body = cells.unpack(payload)
+        table = self._table(link)
+        on_cell = table.circuits.get(number)
+        if on_cell is not None:
+            on_cell(command, body)
+        elif command is Command.CREATE:
+            self._create(table, number, body)
+        # Else its circuit has ended here, and the other side did not know yet.
+
+    def on_room(self, link: CellLink) -> None:
+        """The link can take more."""
+        if (table := self._tables.get(link)) is not None:
+            table.outlet.flush()
+
+    def on_link_closed(self, link: CellLink) -> None:
+        table = self._tables.pop(link, None)
+        for on_gone in list(table.gone.values()) if table is not None else ():
+            on_gone()
+
+    def _table(self, link: CellLink) -> _Table:
+        table = self._tables.get(link)
+        if table is None:
+            table = self._tables[link] = _Table(link)
+        return table
+
+    # --- Circuits of others ------------------------------------------------------------------------
+
+    def _create(self, table: _Table, number: int, body: memoryview) -> None:
+        if not table.is_theirs(number):
+            raise ProtocolError("A circuit was given a number of this side.")
+        if not self._relays or len(table.circuits) >= CIRCUITS_MAX:
+            table.outlet.send(number, cells.pack_destroy(number, Reason.LIMIT))
+            return
+        try:
+            reply, agreed = respond(
+                cells.unpack_text(body), self._identity, self._secret, lambda _: b"", KEY_BYTES
+            )
+        except OnionError as error:
+            table.outlet.send(number, cells.pack_destroy(number, error.reason))
+            return
+        side = Side(table.outlet, number, partial(table.remove, number))
+        circuit = RelayCircuit(side, HopKeys(agreed.keys), on_extend=self._extend, on_begin=self._on_begin)
+        table.put(number, circuit.on_cell, circuit.previous_gone)
+        table.outlet.send(number, cells.pack_text(number, Command.CREATED, reply))
+
+    def _extend(self, circuit: RelayCircuit, identity: bytes, request: bytes) -> None:
+        if identity in (self._identity, circuit.previous.outlet.link.peer):
+            circuit.not_extended(Reason.PROTOCOL)
+            return
+        self._reach(identity, partial(self._extend_over, circuit, request))
+
+    def _extend_over(self, circuit: RelayCircuit, request: bytes, link: CellLink | None) -> None:
+        if circuit.closed:
+            return
+        if link is None:
+            circuit.not_extended(Reason.UNREACHABLE)
+            return
+        table = self._table(link)
+        try:
+            number = table.free_number()
+        except ProtocolError:
+            circuit.not_extended(Reason.LIMIT)
+            return
+        table.put(number, circuit.on_cell_from_next, circuit.next_gone)
+        circuit.extended(Side(table.outlet, number, partial(table.remove, number)), request)
+
+    # --- Our own -----------------------------------------------------------------------------------
+
+    def build(
+        self,
+        link: CellLink,
+        path: Sequence[HopTarget],
+        *,
+        on_open: Callable[[Circuit], None],
+        on_closed: Callable[[Circuit], None],
+    ) -> Circuit:
+        """Begin a circuit through ``path``, whose first relay is at the other end of ``link``.
+
+        Raises:
+            ProtocolError: the link carries as many circuits as it may.
+            HandshakeError: the first relay's onion key is none.
+        """
+        table = self._table(link)
+        number = table.free_number()
+
+        def closed(circuit: Circuit) -> None:
+            table.remove(number)
+            on_closed(circuit)
+
+        circuit = Circuit(number, path, table.outlet, on_open=on_open, on_closed=closed)
+        table.put(number, circuit.on_cell, partial(circuit.ended, Reason.LINK_CLOSED))
+        circuit.begin_building()
+        return circuit

@@ -1,0 +1,406 @@
+"""Circuits of real switches: built to any length, used, ended, and meddled with."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fogagent.overlay.onion import switch as switch_module
+from fogagent.overlay.onion.cells import CELL_BYTES, DATA_BYTES, HEADER, Command, pack, pack_destroy
+from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
+from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
+from fogagent.overlay.onion.streams import BUFFER_BYTES, STREAMS_MAX
+from fogagent.overlay.onion.windows import CIRCUIT_WINDOW, STREAM_WINDOW
+from fogagent.tests.onion_net import Heard, Meddle, Net, Wire, echo
+
+
+def at_rest(net: Net) -> bool:
+    """Whether no circuit is left anywhere."""
+    return not any(box.switch.circuits() for box in net.boxes)
+
+
+@pytest.mark.parametrize("hops", range(1, 9))
+def test_circuits_of_every_length_carry_data(hops: int) -> None:
+    net = Net(hops)
+    net.boxes[hops].on_begin = echo
+    circuit = net.open_circuit(hops)
+    heard = Heard(circuit.open_stream(b"echo"))
+    heard.stream.write(sent := os.urandom(100_000))
+    heard.stream.finish()
+    net.run()
+    assert (heard.opened, bytes(heard.data), heard.end) == (True, sent, "")
+    assert [len(box.begun) for box in net.boxes] == [0] * hops + [1]
+    circuit.close()
+    net.run()
+    assert at_rest(net)
+
+
+def test_every_cell_has_the_same_size_on_every_link() -> None:
+    net, sizes = Net(3), set[int]()
+
+    def note(cell: bytes) -> list[bytes]:
+        sizes.add(len(cell))
+        return [cell]
+
+    for here, there in ((0, 1), (1, 2), (2, 3)):
+        net.wire(here, there).meddle = net.wire(there, here).meddle = note
+    net.boxes[3].on_begin = echo
+    Heard(net.open_circuit(3).open_stream(b"")).stream.write(b"x")
+    net.run()
+    assert sizes == {CELL_BYTES}
+
+
+def test_no_link_carries_the_same_cell_as_another() -> None:
+    net, seen = Net(3), list[bytes]()
+
+    def note(cell: bytes) -> list[bytes]:
+        seen.append(cell[HEADER.size :])
+        return [cell]
+
+    for here, there in ((0, 1), (1, 2), (2, 3)):
+        net.wire(here, there).meddle = note
+    net.boxes[3].on_begin = echo
+    Heard(net.open_circuit(3).open_stream(b"")).stream.write(marker := b"marker" * 100)
+    net.run()
+    assert len(set(seen)) == len(seen)
+    assert not any(marker[:60] in cell for cell in seen)
+
+
+# --- What a relay may do to cells ------------------------------------------------------------------
+
+
+class Once:
+    """Leaves cells alone but for the ``turn``-th."""
+
+    def __init__(self, turn: int, meddle: Meddle) -> None:
+        self._left, self._meddle = turn, meddle
+
+    def __call__(self, cell: bytes) -> list[bytes]:
+        self._left -= 1
+        return self._meddle(cell) if self._left == 0 else [cell]
+
+
+def flip(place: int, cell: bytes) -> list[bytes]:
+    changed = bytearray(cell)
+    changed[place] ^= 1
+    return [bytes(changed)]
+
+
+def repeat(cell: bytes) -> list[bytes]:
+    return [cell, cell]
+
+
+def lose(cell: bytes) -> list[bytes]:
+    return []
+
+
+class Swap:
+    """Lets the next cell go first."""
+
+    def __init__(self) -> None:
+        self._kept: bytes | None = None
+
+    def __call__(self, cell: bytes) -> list[bytes]:
+        if self._kept is None:
+            self._kept = cell
+            return []
+        kept, self._kept = self._kept, None
+        return [cell, kept]
+
+
+LINKS = [(0, 1), (1, 2), (2, 3), (3, 2), (2, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        partial(flip, HEADER.size),
+        partial(flip, HEADER.size + 4),
+        partial(flip, CELL_BYTES - 1),
+        repeat,
+        lose,
+        Swap,
+    ],
+    ids=["mark", "begin", "end", "repeat", "lose", "swap"],
+)
+@pytest.mark.parametrize("turn", [1, 3])
+def test_whatever_is_changed_kills_the_circuit_and_nothing_wrong_is_delivered(
+    link: tuple[int, int], meddle: Meddle, turn: int
+) -> None:
+    net = Net(3)
+    net.boxes[3].on_begin = echo
+    circuit = net.open_circuit(3)
+    heard = Heard(circuit.open_stream(b"echo"))
+    net.run()
+    wire = net.wire(*link)
+    wire.meddle = Swap() if meddle is Swap else Once(turn, meddle)  # type: ignore[comparison-overlap]
+    sent = b"".join(os.urandom(DATA_BYTES) for _ in range(6))
+    heard.stream.write(sent)
+    net.run()
+    assert circuit.state is State.CLOSED
+    assert circuit.reason is Reason.INTEGRITY
+    assert heard.end == "circuit"
+    assert sent.startswith(bytes(heard.data))
+    assert len(heard.data) < len(sent)
+    arrived = net.boxes[3].begun[0][0]
+    assert arrived.ending is not None
+    assert at_rest(net)
+
+
+def test_a_relay_that_delays_harms_nobody() -> None:
+    net = Net(3)
+    net.boxes[3].on_begin = echo
+    heard = Heard(net.open_circuit(3).open_stream(b""))
+    kept: list[bytes] = []
+    net.wire(1, 2).meddle = lambda cell: kept.append(cell) or []  # type: ignore[func-returns-value]
+    heard.stream.write(b"late")
+    net.run()
+    assert not heard.data
+    wire = net.wire(1, 2)
+    wire.meddle = None
+    wire.waiting.extend(kept)
+    net.run()
+    assert heard.data == b"late"
+
+
+# --- Building --------------------------------------------------------------------------------------
+
+
+def test_a_relay_that_does_not_hold_its_key_ends_the_building() -> None:
+    net = Net(3)
+    wrong = HopTarget(net.boxes[2].identity, net.boxes[1].target.onion_key)
+    circuit = net.boxes[0].switch.build(
+        net.wire(0, 1),
+        [net.boxes[1].target, wrong],
+        on_open=lambda _: None,
+        on_closed=lambda _: None,
+    )
+    net.run()
+    assert (circuit.state, circuit.reason, circuit.built) == (State.CLOSED, Reason.HANDSHAKE, 1)
+    assert at_rest(net)
+
+
+def test_a_relay_that_cannot_be_reached_is_told() -> None:
+    net = Net(1)
+    circuit = net.boxes[0].switch.build(
+        net.wire(0, 1),
+        [net.boxes[1].target, HopTarget(b"?" * 32, net.boxes[1].target.onion_key)],
+        on_open=lambda _: None,
+        on_closed=lambda _: None,
+    )
+    net.run()
+    assert (circuit.state, circuit.reason) == (State.CLOSED, Reason.UNREACHABLE)
+    assert at_rest(net)
+
+
+@pytest.mark.parametrize("back_to", [0, 1])
+def test_a_circuit_does_not_turn_round(back_to: int) -> None:
+    net = Net(2)
+    circuit = net.boxes[0].switch.build(
+        net.wire(0, 1),
+        [net.boxes[1].target, net.boxes[back_to].target],
+        on_open=lambda _: None,
+        on_closed=lambda _: None,
+    )
+    net.run()
+    assert (circuit.state, circuit.reason) == (State.CLOSED, Reason.PROTOCOL)
+
+
+def test_a_link_carries_so_many_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch_module, "CIRCUITS_MAX", 3)
+    net = Net(2)
+    circuits = [net.open_circuit(1) for _ in range(3)]
+    with pytest.raises(ProtocolError, match="as many circuits"):
+        net.circuit(1)
+    circuits[0].close()
+    net.run()
+    assert net.open_circuit(1).state is State.OPEN
+
+
+def test_circuits_that_come_and_go_leave_nothing_behind() -> None:
+    net = Net(3)
+    for _ in range(300):
+        net.open_circuit(3).close()
+        net.run()
+    assert at_rest(net)
+    for box in net.boxes:
+        for table in box.switch._tables.values():
+            assert not (table.gone or table.outlet._waiting or table.outlet._sources)
+
+
+# --- Ends ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [(0, 1), (1, 2), (2, 3)])
+def test_a_broken_link_ends_circuits_on_both_sides_of_it(cut: tuple[int, int]) -> None:
+    net = Net(3)
+    circuit = net.open_circuit(3)
+    heard = Heard(circuit.open_stream(b""))
+    net.run()
+    net.cut(*cut)
+    net.run()
+    assert (circuit.state, circuit.reason, heard.end) == (State.CLOSED, Reason.LINK_CLOSED, "circuit")
+    assert heard.stream.ending is not None
+    assert "link" in heard.stream.ending.sentence
+    assert at_rest(net)
+
+
+def test_an_exit_says_why_it_refuses() -> None:
+    net = Net(3)
+    net.boxes[3].on_begin = lambda stream, target: stream.abort("not-allowed", f"Not to {target.decode()}.")
+    heard = Heard(net.open_circuit(3).open_stream(b"10.0.0.1"))
+    net.run()
+    assert (heard.opened, heard.end) == (False, "not-allowed")
+    assert heard.stream.ending == ("not-allowed", "Not to 10.0.0.1.")
+
+
+def test_either_side_may_finish_first() -> None:
+    net = Net(2)
+    heard = Heard(net.open_circuit(2).open_stream(b""))
+    net.run()
+    there = Heard(net.boxes[2].begun[0][0])
+    there.stream.write(b"all I have")
+    there.stream.finish()
+    net.run()
+    assert (bytes(heard.data), heard.end) == (b"all I have", "")
+    heard.stream.write(b"thanks")
+    heard.stream.finish()
+    net.run()
+    assert (bytes(there.data), there.end) == (b"thanks", "")
+    assert heard.stream.ending == ("done", "")
+
+
+# --- Windows ---------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_nobody_reads_stops_its_sender_and_leaves_the_circuit_to_the_others() -> None:
+    net = Net(3)
+    circuit = net.open_circuit(3)
+    stalled, lively = Heard(circuit.open_stream(b"a")), Heard(circuit.open_stream(b"b"))
+    net.run()
+    (far_stalled, _), (far_lively, _) = net.boxes[3].begun
+    stalled.stream.hold()
+    much = bytes(4 * STREAM_WINDOW * DATA_BYTES)
+    far_stalled.write(much)
+    net.run()
+    assert far_stalled.full
+    assert len(stalled.stream._arrived) == STREAM_WINDOW
+    far_lively.write(much)
+    net.run()
+    assert lively.data == much
+    stalled.stream.go_on()
+    net.run()
+    assert stalled.data == much
+    assert not far_stalled.full
+
+
+def test_streams_take_turns() -> None:
+    net = Net(1)
+    circuit = net.open_circuit(1)
+    first, second = Heard(circuit.open_stream(b"a")), Heard(circuit.open_stream(b"b"))
+    net.run()
+    net.wire(1, 0).room = 2
+    for stream, _ in net.boxes[1].begun:
+        stream.write(bytes(50 * DATA_BYTES))
+    for _ in range(20):
+        net.carry(net.wire(1, 0))
+    assert abs(len(first.data) - len(second.data)) <= 2 * DATA_BYTES
+
+
+def test_little_waits_where_a_link_is_slow() -> None:
+    net = Net(3)
+    net.boxes[3].on_begin = echo
+    heard = Heard(net.open_circuit(3).open_stream(b""))
+    net.run()
+    for here, there in LINKS:
+        net.wire(here, there).room = 4
+    heard.stream.write(sent := os.urandom(3_000_000))
+    assert heard.stream.full
+    most = 0
+    while net.step():
+        most = max(most, *(len(wire.waiting) for box in net.boxes for wire in box.wires.values()))
+    assert heard.data == sent
+    assert most <= 6
+
+
+def test_what_waits_at_a_relay_is_bounded_by_the_window() -> None:
+    net = Net(2)
+    heard = Heard(net.open_circuit(2).open_stream(b""))
+    net.run()
+    slow = net.wire(1, 0)
+    slow.room = 1
+    net.boxes[2].begun[0][0].write(bytes(3 * CIRCUIT_WINDOW * DATA_BYTES))
+    while net.wire(2, 1).waiting:
+        net.carry(net.wire(2, 1))
+    queued = sum(
+        len(queue)
+        for table in net.boxes[1].switch._tables.values()
+        for queue in table.outlet._waiting.values()
+    )
+    assert CIRCUIT_WINDOW // 4 < queued <= CIRCUIT_WINDOW
+    net.run()
+    assert len(heard.data) == 3 * CIRCUIT_WINDOW * DATA_BYTES
+
+
+def test_a_circuit_carries_so_many_streams() -> None:
+    net = Net(1)
+    circuit = net.open_circuit(1)
+    for _ in range(STREAMS_MAX):
+        circuit.open_stream(b"")
+    with pytest.raises(ProtocolError, match="at most"):
+        circuit.open_stream(b"")
+
+
+def test_a_full_stream_says_so_and_when_it_has_room() -> None:
+    net = Net(1)
+    heard = Heard(net.open_circuit(1).open_stream(b""))
+    net.wire(0, 1).room = 1
+    heard.stream.write(bytes(2 * BUFFER_BYTES))
+    assert (heard.stream.full, heard.stream._room.is_set()) == (True, False)
+    net.run()
+    assert (heard.stream.full, heard.stream._room.is_set()) == (False, True)
+
+
+# --- Nonsense --------------------------------------------------------------------------------------
+
+
+def busy_relay() -> tuple[Net, Circuit, Wire]:
+    net = Net(2)
+    net.boxes[2].on_begin = echo
+    circuit = net.open_circuit(2)
+    Heard(circuit.open_stream(b""))
+    net.run()
+    return net, circuit, net.wire(1, 0)
+
+
+CELLS = st.one_of(
+    st.binary(max_size=64),
+    st.binary(max_size=64).map(lambda some: (some + bytes(CELL_BYTES))[:CELL_BYTES]),
+    st.builds(
+        lambda number, command, body: pack(number, command, body),
+        st.integers(0, 6),
+        st.sampled_from(Command),
+        st.binary(max_size=200),
+    ),
+    st.builds(pack_destroy, st.integers(1, 6), st.sampled_from(Reason)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(CELLS, max_size=12), st.booleans())
+def test_no_cell_raises_anything_but_a_protocol_error(nonsense: list[bytes], from_client: bool) -> None:
+    net, _, at_relay = busy_relay()
+    at_client = net.wire(0, 1)
+    for cell in nonsense:
+        switch, link = (net.boxes[1].switch, at_relay) if from_client else (net.boxes[0].switch, at_client)
+        try:
+            switch.on_cell(link, cell)
+        except OnionError as error:
+            assert isinstance(error, ProtocolError)
+    net.run()
+    assert net.boxes[1].switch.circuits() <= 20
