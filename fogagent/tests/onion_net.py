@@ -158,15 +158,10 @@ class Heard:
 
     stream: Stream
     data: bytearray = field(default_factory=bytearray)
-    opened: bool = False
     end: str | None = None
 
     def __post_init__(self) -> None:
-        self.stream.on_open = self._opened
         self.stream.set_reader(self.data.extend, self._ended)
-
-    def _opened(self) -> None:
-        self.opened = True
 
     def _ended(self, code: str) -> None:
         self.end = code

@@ -32,7 +32,7 @@ def test_circuits_of_every_length_carry_data(hops: int) -> None:
     heard.stream.write(sent := os.urandom(100_000))
     heard.stream.finish()
     net.run()
-    assert (heard.opened, bytes(heard.data), heard.end) == (True, sent, "")
+    assert (heard.stream.opened, bytes(heard.data), heard.end) == (True, sent, "")
     assert [len(box.begun) for box in net.boxes] == [0] * hops + [1]
     circuit.close()
     net.run()
@@ -255,7 +255,7 @@ def test_an_exit_says_why_it_refuses() -> None:
     net.boxes[3].on_begin = lambda stream, target: stream.abort("not-allowed", f"Not to {target.decode()}.")
     heard = Heard(net.open_circuit(3).open_stream(b"10.0.0.1"))
     net.run()
-    assert (heard.opened, heard.end) == (False, "not-allowed")
+    assert (heard.stream.opened, heard.end) == (False, "not-allowed")
     assert heard.stream.ending == ("not-allowed", "Not to 10.0.0.1.")
 
 

@@ -55,8 +55,9 @@ class Stream:
     def __init__(self, streams: Streams, number: int) -> None:
         self.number = number
         self.ending: Ending | None = None
-        self.on_open: Callable[[], None] = _ignore
-        """Called when the other end has accepted the stream."""
+        self.opened = False
+        """Whether the other end has accepted it; once it has, or never will, `on_settled` is called."""
+        self.on_settled: Callable[[], None] = _ignore
         self._streams = streams
         self._window = Window(STREAM_WINDOW, STREAM_STEP)
         self._outgoing: deque[memoryview] = deque()
@@ -73,6 +74,7 @@ class Stream:
 
     def accept(self) -> None:
         """Tell the other end that its stream is open."""
+        self.opened = True
         self._streams.carrier.send(RelayCommand.CONNECTED, self.number, b"")
 
     def write(self, data: bytes) -> None:
@@ -114,7 +116,8 @@ class Stream:
             self._streams.wants_to_send(self)
 
     def abort(self, code: str, sentence: str = "") -> None:
-        """End it both ways at once; the other end is told why."""
+        """End it both ways at once: the other end is told why, our reader hears no more of it."""
+        self._on_data = self._on_end = None
         if self.ending is None:
             said = sentence.encode()[:SENTENCE_BYTES]
             self._streams.carrier.send(RelayCommand.END, self.number, code.encode() + b"\0" + said)
@@ -195,6 +198,8 @@ class Stream:
         self._outgoing_bytes = 0
         self._room.set()
         self._streams.forget(self)
+        if not self.opened:
+            self.on_settled()
         self._hand_over()
 
     def _hand_over(self) -> None:
@@ -238,7 +243,7 @@ class Streams:
         return len(self._open)
 
     def begin(self, target: bytes) -> Stream:
-        """A new stream to what ``target`` means at the other end; `Stream.on_open` tells when it is open.
+        """A new stream to what ``target`` means at the other end; `Stream.on_settled` tells when it is open.
 
         Raises:
             ProtocolError: there are as many streams as one circuit may carry.
@@ -305,7 +310,8 @@ class Streams:
 
 
 def _connected(stream: Stream, message: Message) -> None:
-    stream.on_open()
+    stream.opened = True
+    stream.on_settled()
 
 
 def _finished(stream: Stream, message: Message) -> None:
