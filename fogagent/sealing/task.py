@@ -1,0 +1,170 @@
+"""A sealed task: what is inside, what is written outside, and how client and node come to share it.
+
+Outside (`Envelope`) stays what the panel needs to place the task and to charge for it. Of the size of what is
+inside it sees one of `packing.BUCKETS`. A name, if the submitter gives one, is outside too: clients must not
+make one up from the name of a file.
+
+The client keeps `SealedTask` until the task has ended. When the reserved nodes are used up it wraps the same
+content for the next reservation; nothing is encrypted or uploaded twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
+from msgspec.structs import replace
+
+from fogagent.identity import Identity
+from fogagent.messages import (
+    MAX_MODULE_BYTES,
+    MAX_STDIN_BYTES,
+    Count,
+    Identifier,
+    Key,
+    Run,
+    Seconds,
+    Sentence,
+    Short,
+    Value,
+)
+from fogagent.overlay.directory import Relay
+from fogagent.sealing.content import new_content_key, open_bytes, seal_pieces
+from fogagent.sealing.errors import Altered, BadContent, NotInDirectory, OtherNode, TooLarge
+from fogagent.sealing.packing import pack, unpack
+from fogagent.sealing.wrapping import TASK, Wrap, binding, unwrap_key, wrap_key
+
+MAX_RESERVED = 3
+"""A first node and up to two standbys."""
+
+
+class Terms(Value, frozen=True):
+    """What an order says about the task beside its content. ``timeout_s`` is wall time."""
+
+    driver: Short
+    timeout_s: Seconds
+    cpu_millis: Count
+    memory_mb: Count
+    network: bool = False
+
+
+class Envelope(Terms, frozen=True):
+    """What is written outside. The panel knows besides it what concerns the panel alone, such as priority and
+    number of attempts."""
+
+    disk_mb: Count = 0
+    gpu_count: Count = 0
+    strategy: Short = ""
+    region: Short = ""
+    region_required: bool = False
+    labels: dict[Short, Short] = {}
+
+
+class SealedSpec(Value, frozen=True):
+    """What is inside. ``payload`` is the script or module; ``args`` is the argv of a command or container.
+
+    ``terms`` repeats what is outside, so that the node notices when the panel orders something else: the
+    same text run by another driver, or with the network open.
+
+    ``result_key`` is X25519, made by the client for this task alone. It travels inside: outside, the panel
+    could put its own in its place and read the result.
+    """
+
+    terms: Terms
+    result_key: Key
+    image: Sentence = ""
+    args: Annotated[list[str], Meta(max_length=256)] = []
+    env: dict[str, str] = {}
+    payload: bytes = b""
+    stdin: bytes = b""
+
+
+class Reservation(Value, frozen=True):
+    """The panel's promise to keep room on these nodes, named by identity, the first one first."""
+
+    reservation: Identifier
+    nodes: Annotated[list[Key], Meta(min_length=1, max_length=MAX_RESERVED)]
+
+
+@dataclass(frozen=True)
+class SealedTask:
+    """The sealed content, which goes to the panel, and its key, which stays with the client."""
+
+    content: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+    def wraps(self, reservation: Reservation, relays: Mapping[bytes, Relay]) -> list[Wrap]:
+        """The content key for each reserved node. ``relays`` are those of a directory that was verified.
+
+        The keys come from the directory, never from whoever made the reservation.
+
+        Raises:
+            NotInDirectory: a reserved node is not in it. Then nothing is wrapped for the others either.
+            WrongKey: nothing can be sealed for a node's key.
+        """
+        reserved = [(node, _relay(node, relays)) for node in reservation.nodes]
+        return [self._wrap(reservation.reservation, node, relay) for node, relay in reserved]
+
+    def _wrap(self, reservation: int, node: bytes, relay: Relay) -> Wrap:
+        info = binding(TASK, reservation, node, self.content)
+        return Wrap(node=node, wrapped=wrap_key(self.key, relay.sealing_key, info))
+
+
+def seal_task(spec: SealedSpec) -> SealedTask:
+    """Encrypt a task under a new content key. Raises TooLarge."""
+    if sentence := _too_large(spec):
+        raise TooLarge(sentence)
+    key = new_content_key()
+    head = replace(spec, payload=b"", stdin=b"")  # which leaves them out: they are parts of their own
+    pieces = pack(head, [spec.payload, spec.stdin])
+    return SealedTask(b"".join(seal_pieces(pieces, key)), key)
+
+
+def open_task(content: bytes, wrap: Wrap, reservation: int, identity: Identity) -> SealedSpec:
+    """What the node with this identity is to run.
+
+    Raises:
+        OtherNode, WrongKey: not wrapped for this node, reservation and content.
+        Damaged, UnknownVersion: the content is not as it was sealed, or not in a format known here.
+        BadContent: it opened, but is not a task.
+    """
+    if wrap.node != identity.public_key:
+        raise OtherNode(
+            f"The content key was wrapped for the node {wrap.node.hex()}; "
+            f"this one is {identity.public_key.hex()}."
+        )
+    info = binding(TASK, reservation, wrap.node, content)
+    key = unwrap_key(wrap.wrapped, identity.sealing, info)
+    head, (payload, stdin) = unpack(open_bytes(content, key), SealedSpec, parts=2)
+    spec = replace(head, payload=payload, stdin=stdin)
+    if sentence := _too_large(spec):
+        raise BadContent(sentence)
+    return spec
+
+
+def check_terms(terms: Terms, order: Run) -> None:
+    """Raises Altered where the order differs from what the submitter sealed."""
+    for name in Terms.__struct_fields__:
+        sealed, ordered = getattr(terms, name), getattr(order, name)
+        if sealed != ordered:
+            raise Altered(f"The order says {name} = {ordered}, but the submitter sealed {name} = {sealed}.")
+
+
+def _too_large(spec: SealedSpec) -> str:
+    """Checked at both ends: the panel, which checks open tasks, cannot see."""
+    if len(spec.payload) > MAX_MODULE_BYTES:
+        return f"A sealed payload has at most {MAX_MODULE_BYTES} bytes, this one {len(spec.payload)}."
+    if len(spec.stdin) > MAX_STDIN_BYTES:
+        return f"Sealed standard input has at most {MAX_STDIN_BYTES} bytes, this one {len(spec.stdin)}."
+    return ""
+
+
+def _relay(node: bytes, relays: Mapping[bytes, Relay]) -> Relay:
+    if node not in relays:
+        raise NotInDirectory(
+            f"The reserved node {node.hex()} is not in the signed directory. Fetch the directory again; "
+            "if it still is not there, do not send the task."
+        )
+    return relays[node]

@@ -1,0 +1,275 @@
+"""A task from its submitter to its node and its result back, sealed; and everybody else who tries."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from fogagent.identity import Identity
+from fogagent.messages import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Outcome, Run, Usage
+from fogagent.sealing.content import new_content_key, open_bytes, seal_bytes
+from fogagent.sealing.errors import (
+    Altered,
+    BadContent,
+    Cut,
+    Damaged,
+    NotInDirectory,
+    OtherNode,
+    SealingError,
+    TooLarge,
+    WrongKey,
+)
+from fogagent.sealing.packing import BUCKETS, pack, room, unpack
+from fogagent.sealing.result import Result, open_result, seal_result
+from fogagent.sealing.task import (
+    Reservation,
+    SealedSpec,
+    SealedTask,
+    Terms,
+    check_terms,
+    open_task,
+    seal_task,
+)
+from fogagent.sealing.wrapping import RESULT, WRAPPED_BYTES, Wrap, binding, wrap_key
+from fogagent.tests.directories import by_identity, relay
+
+TERMS = Terms(driver="python", timeout_s=60, cpu_millis=250, memory_mb=128)
+NODES = [Identity.generate() for _ in range(3)]
+STRANGER = Identity.generate()
+SUBMITTER = X25519PrivateKey.generate()
+SPEC = SealedSpec(
+    terms=TERMS,
+    result_key=SUBMITTER.public_key().public_bytes_raw(),
+    args=["--depth", "3"],
+    env={"SECRET": "äther"},
+    payload=b"print(input())",
+    stdin=b"plain text",
+)
+RESERVATION = Reservation(reservation=7, nodes=[node.public_key for node in NODES])
+
+
+RELAYS = by_identity(
+    relay(number, identity=node.public_key, sealing_key=node.sealing_key)
+    for number, node in enumerate(NODES, start=1)
+)
+
+
+def delivered(spec: SealedSpec, node: Identity = NODES[0]) -> tuple[bytes, Wrap]:
+    """Content and wrap as this node gets them."""
+    task = seal_task(spec)
+    return task.content, task.wraps(replace(RESERVATION, nodes=[node.public_key]), RELAYS)[0]
+
+
+def test_each_reserved_node_opens_the_task_and_nobody_else() -> None:
+    task = seal_task(SPEC)
+    wraps = task.wraps(RESERVATION, RELAYS)
+    for wrap, node in zip(wraps, NODES, strict=True):
+        assert open_task(task.content, wrap, 7, node) == SPEC
+        with pytest.raises(OtherNode, match=STRANGER.public_key.hex()):
+            open_task(task.content, wrap, 7, STRANGER)
+        with pytest.raises(WrongKey):
+            open_task(task.content, replace(wrap, node=STRANGER.public_key), 7, STRANGER)
+
+
+@settings(max_examples=50)
+@given(
+    st.builds(
+        SealedSpec,
+        terms=st.just(TERMS),
+        result_key=st.binary(min_size=32, max_size=32),
+        image=st.text(max_size=50),
+        args=st.lists(st.text(max_size=20), max_size=5),
+        env=st.dictionaries(st.text(max_size=5), st.text(max_size=20), max_size=5),
+        payload=st.binary(max_size=9000),
+        stdin=st.binary(max_size=9000),
+    )
+)
+def test_every_task_arrives_as_it_was(spec: SealedSpec) -> None:
+    assert open_task(*delivered(spec), 7, NODES[0]) == spec
+
+
+def test_what_the_panel_gets_shows_nothing() -> None:
+    content, wrap = delivered(SPEC)
+    seen = content + msgspec.json.encode(wrap)
+    for inside in (b"print", b"plain text", b"SECRET", b"depth", SPEC.result_key):
+        assert inside not in seen
+    assert "key" not in repr(SealedTask(content, new_content_key()))
+
+
+def test_a_wrap_is_worth_nothing_for_another_reservation_or_other_content() -> None:
+    content, wrap = delivered(SPEC)
+    with pytest.raises(WrongKey):
+        open_task(content, wrap, 8, NODES[0])
+    with pytest.raises(WrongKey):
+        open_task(seal_task(SPEC).content, wrap, 7, NODES[0])
+
+
+def test_damaged_content_is_called_so_to_the_node() -> None:
+    content, wrap = delivered(SPEC)
+    with pytest.raises(Damaged, match="chunk 0"):
+        open_task(content[:-1], wrap, 7, NODES[0])
+
+
+def test_content_is_wrapped_again_for_the_next_reservation() -> None:
+    task = seal_task(SPEC)
+    task.wraps(RESERVATION, RELAYS)
+    [wrap] = task.wraps(Reservation(reservation=8, nodes=[NODES[1].public_key]), RELAYS)
+    assert open_task(task.content, wrap, 8, NODES[1]) == SPEC
+
+
+def test_nothing_is_wrapped_when_one_of_the_nodes_is_not_in_the_directory() -> None:
+    reservation = replace(RESERVATION, nodes=[NODES[0].public_key, STRANGER.public_key])
+    with pytest.raises(NotInDirectory, match=STRANGER.public_key.hex()):
+        seal_task(SPEC).wraps(reservation, RELAYS)
+
+
+def test_a_reservation_names_at_most_two_standbys() -> None:
+    four = [*RESERVATION.nodes, STRANGER.public_key]
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(msgspec.json.encode(replace(RESERVATION, nodes=four)), type=Reservation)
+
+
+@pytest.mark.parametrize(
+    "change", [{"driver": "command"}, {"network": True}, {"memory_mb": 64}, {"timeout_s": 61}], ids=str
+)
+def test_the_node_refuses_an_order_that_differs_from_what_was_sealed(change: dict[str, object]) -> None:
+    order = Run(attempt=1, task=1, driver="python", timeout_s=60, cpu_millis=250, memory_mb=128)
+    check_terms(SPEC.terms, order)
+    with pytest.raises(Altered, match=next(iter(change))):
+        check_terms(SPEC.terms, replace(order, **change))
+
+
+@pytest.mark.parametrize(
+    "large",
+    [{"payload": bytes(MAX_MODULE_BYTES + 1)}, {"stdin": bytes(MAX_STDIN_BYTES + 1)}],
+    ids=["payload", "stdin"],
+)
+def test_too_much_is_refused_where_it_is_sealed_and_where_it_is_opened(large: dict[str, bytes]) -> None:
+    spec = replace(SPEC, **large)
+    with pytest.raises(TooLarge, match="at most"):
+        seal_task(spec)
+    key = new_content_key()
+    head = replace(spec, payload=b"", stdin=b"")
+    task = SealedTask(seal_bytes(b"".join(pack(head, [spec.payload, spec.stdin])), key), key)
+    with pytest.raises(BadContent, match="at most"):
+        open_task(task.content, task.wraps(RESERVATION, RELAYS)[0], 7, NODES[0])
+
+
+def test_the_largest_task_fits() -> None:
+    spec = replace(SPEC, payload=bytes(MAX_MODULE_BYTES), stdin=bytes(MAX_STDIN_BYTES))
+    assert len(seal_task(spec).content) == BUCKETS[-1]
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_sealed_sizes_are_exactly_the_buckets(bucket: int) -> None:
+    assert len(seal_bytes(bytes(room(bucket)), new_content_key())) == bucket
+
+
+def test_the_size_of_a_bucket_is_used_to_its_last_byte() -> None:
+    empty = len(b"".join(pack(SPEC, [])).rstrip(b"\0"))
+    full = room(BUCKETS[0]) - empty - 4
+    assert sum(map(len, pack(SPEC, [bytes(full)]))) == room(BUCKETS[0])
+    assert sum(map(len, pack(SPEC, [bytes(full + 1)]))) == room(BUCKETS[1])
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_tasks_of_one_bucket_look_alike(one: int, other: int) -> None:
+    sizes = {len(seal_task(replace(SPEC, payload=bytes(size))).content) for size in (one, other)}
+    assert sizes == {BUCKETS[0]}
+
+
+def test_more_than_the_largest_bucket_is_refused() -> None:
+    with pytest.raises(TooLarge):
+        pack(SPEC, [bytes(BUCKETS[-1])])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0\0", b"\0\0\0\x05{}", b"\0\0\0\x02{}\0\0\0\0", b"\xff" * 100, b"\0\0\0\x04\xff\xff{}"],
+)
+def test_what_opens_but_is_no_task_is_refused(content: bytes) -> None:
+    with pytest.raises(BadContent):
+        unpack(content, SealedSpec, parts=2)
+
+
+def test_a_part_that_is_shorter_than_it_says_is_refused() -> None:
+    content = b"".join(pack(SPEC, [b"payload", b"stdin"])).rstrip(b"\0")
+    assert unpack(content, SealedSpec, parts=2)[1] == [b"payload", b"stdin"]
+    with pytest.raises(BadContent, match="shorter"):
+        unpack(content[:-1], SealedSpec, parts=2)
+
+
+# --- Results --------------------------------------------------------------------------------------
+
+RESULT_OF_TASK = Result(
+    outcome=Outcome.EXIT_CODE,
+    exit_code=3,
+    sentence="The program ended with code 3.",
+    usage=Usage(wall_s=1.5, stdout_bytes=10),
+    truncated=True,
+    stdout=b"plain text",
+    stderr=bytes(range(256)),
+)
+NODE = NODES[0].public_key
+
+
+def test_the_submitter_opens_the_result_and_nobody_else() -> None:
+    sealed = seal_result(RESULT_OF_TASK, SPEC.result_key, 7, NODE)
+    assert open_result(sealed, SUBMITTER, 7, NODE) == RESULT_OF_TASK
+    assert b"plain text" not in sealed
+    for key, reservation, node in (
+        (X25519PrivateKey.generate(), 7, NODE),
+        (SUBMITTER, 8, NODE),
+        (SUBMITTER, 7, NODES[1].public_key),
+    ):
+        with pytest.raises(WrongKey):
+            open_result(sealed, key, reservation, node)
+
+
+@given(st.binary(max_size=9000), st.binary(max_size=9000))
+def test_every_result_arrives_as_it_was(stdout: bytes, stderr: bytes) -> None:
+    result = Result(outcome=Outcome.SUCCEEDED, exit_code=0, stdout=stdout, stderr=stderr)
+    sealed = seal_result(result, SPEC.result_key, 7, NODE)
+    assert open_result(sealed, SUBMITTER, 7, NODE) == result
+    assert len(sealed) - WRAPPED_BYTES in BUCKETS
+
+
+@pytest.mark.parametrize("length", [0, WRAPPED_BYTES - 1, WRAPPED_BYTES, WRAPPED_BYTES + 63])
+def test_a_cut_result_is_called_one(length: int) -> None:
+    sealed = seal_result(RESULT_OF_TASK, SPEC.result_key, 7, NODE)
+    with pytest.raises(Cut):
+        open_result(sealed[:length], SUBMITTER, 7, NODE)
+
+
+def test_every_changed_byte_of_a_result_is_refused() -> None:
+    sealed = seal_result(RESULT_OF_TASK, SPEC.result_key, 7, NODE)
+    for index in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[index] ^= 0x80
+        with pytest.raises(SealingError):
+            open_result(bytes(changed), SUBMITTER, 7, NODE)
+
+
+def test_a_task_cannot_be_passed_off_as_a_result() -> None:
+    task = seal_task(SPEC)
+    [wrap] = task.wraps(replace(RESERVATION, nodes=[NODE]), RELAYS)
+    with pytest.raises(WrongKey):
+        open_result(wrap.wrapped + task.content, NODES[0].sealing, 7, NODE)
+
+
+def test_what_was_sealed_as_a_result_must_be_one() -> None:
+    key = new_content_key()
+    content = seal_bytes(b"\0\0\0\x02{}" + bytes(20), key)
+    wrapped = wrap_key(key, SPEC.result_key, binding(RESULT, 7, NODE, content))
+    assert open_bytes(content, key)
+    with pytest.raises(BadContent, match="outcome"):
+        open_result(wrapped + content, SUBMITTER, 7, NODE)
+
+
+def test_a_node_is_told_when_nothing_can_be_sealed_for_the_submitter() -> None:
+    with pytest.raises(WrongKey):
+        seal_result(RESULT_OF_TASK, bytes(32), 7, NODE)
