@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogagent.sealing.content import (
@@ -67,6 +67,7 @@ def in_pieces(content: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
     yield content[start:]
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=5 * CHUNK),
     st.sampled_from([LOG2, 12, 16]),

@@ -75,7 +75,7 @@ def test_each_reserved_node_opens_the_task_and_nobody_else() -> None:
             open_task(task.content, replace(wrap, node=STRANGER.public_key), 7, STRANGER)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.builds(
         SealedSpec,
@@ -176,6 +176,7 @@ def test_the_size_of_a_bucket_is_used_to_its_last_byte() -> None:
     assert sum(map(len, pack(SPEC, [bytes(full + 1)]))) == room(BUCKETS[1])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_tasks_of_one_bucket_look_alike(one: int, other: int) -> None:
     sizes = {len(seal_task(replace(SPEC, payload=bytes(size))).content) for size in (one, other)}
@@ -230,6 +231,7 @@ def test_the_submitter_opens_the_result_and_nobody_else() -> None:
             open_result(sealed, key, reservation, node)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=9000), st.binary(max_size=9000))
 def test_every_result_arrives_as_it_was(stdout: bytes, stderr: bytes) -> None:
     result = Result(outcome=Outcome.SUCCEEDED, exit_code=0, stdout=stdout, stderr=stderr)
