@@ -36,7 +36,7 @@ class PanelAddress:
             raise BadAddress(f"{url}: must look like https://panel.example or http://127.0.0.1:8000.")
         if parts.query or parts.fragment or parts.username:
             raise BadAddress(f"{url}: must be a plain address, without user, query or fragment.")
-        loopback = _is_loopback(host)
+        loopback = is_loopback(host)
         if parts.scheme == "http" and not loopback and not insecure:
             raise BadAddress(
                 f"{url}: beyond this machine the panel must be reached by https. "
@@ -56,7 +56,8 @@ class PanelAddress:
         return hashlib.sha256(self.base.encode()).hexdigest()[:16]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this very machine, by its name or address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
