@@ -128,6 +128,62 @@ class Usage(Value, frozen=True):
     stderr_bytes: Count = 0
 
 
+class TunnelSpec(Value, frozen=True):
+    """A SOCKS port that a node is to have open on loopback, and where its streams leave the overlay."""
+
+    tunnel: Identifier
+    port: Annotated[int, Meta(ge=0, le=65535)] = (
+        0  # 0: one that is free, the same after a restart if possible
+    )
+    hops: Annotated[int, Meta(ge=1, le=8)] = 3
+    exit_region: Short = ""
+    exit_node: Key | None = None
+    rotate_s: Seconds = 600.0  # how long a circuit takes new streams
+
+
+class TunnelState(Value, frozen=True):
+    """A tunnel as its entry sees it. ``sentence`` says why it is not open. Bytes are since it was opened."""
+
+    tunnel: Identifier
+    open: bool
+    port: Count = 0
+    sentence: Sentence = ""
+    clients: Count = 0
+    sent_bytes: Count = 0
+    received_bytes: Count = 0
+
+
+class PathVerdict(Value, frozen=True):
+    """What one rule says of a path: passed, failed or waived, and why in words."""
+
+    rule: Short
+    state: Short
+    sentence: Sentence = ""
+
+
+class CircuitState(Value, frozen=True):
+    """A circuit of this node's own that is open. ``path`` names its relays, the entry first."""
+
+    path: Annotated[list[Key], Meta(max_length=8)]
+    age_s: Seconds
+    build_ms: Seconds
+    streams: Count = 0
+    sent_bytes: Count = 0
+    received_bytes: Count = 0
+    rotates_in_s: Seconds | None = None  # None: no stream has used it yet
+    tunnels: Annotated[list[Identifier], Meta(max_length=100)] = []  # those that it can serve
+    verdicts: Annotated[list[PathVerdict], Meta(max_length=20)] = []
+
+
+class GuardState(Value, frozen=True):
+    """A relay that this node's circuits enter by. Times are seconds since the epoch."""
+
+    identity: Key
+    since: Seconds
+    until: Seconds
+    reached: bool
+
+
 # --- Handshake -----------------------------------------------------------------------------------
 
 
@@ -272,6 +328,40 @@ class DirectoryWanted(Message, frozen=True):
     since: Count = 0
 
 
+class OverlayStatus(Message, frozen=True):
+    """How this node's part in the overlay is, told with heartbeats and when tunnels change; the last counts.
+
+    ``relayed_bytes`` are those of others' circuits since the agent started. ``builds`` is a histogram:
+    (up to so many ms, circuits).
+    """
+
+    directory: Count = 0  # version
+    links: Count = 0
+    relayed_circuits: Count = 0
+    relayed_bytes: Count = 0
+    exit_streams: Count = 0
+    circuits: Annotated[list[CircuitState], Meta(max_length=100)] = []
+    tunnels: Annotated[list[TunnelState], Meta(max_length=100)] = []
+    guards: Annotated[list[GuardState], Meta(max_length=100)] = []
+    builds: Annotated[list[tuple[Count, Count]], Meta(max_length=50)] = []
+    trouble: Sentence = ""  # why the last circuit could not be built; empty since one was
+
+
+class CircuitTried(Message, frozen=True):
+    """The answer to a `TryCircuit`. Where something failed, ``sentence`` says what, and the rest may be 0.
+
+    ``kbps`` is of the bytes that were echoed, both ways together.
+    """
+
+    trial: Identifier
+    ok: bool
+    sentence: Sentence = ""
+    path: Annotated[list[Key], Meta(max_length=8)] = []
+    build_ms: Seconds = 0.0
+    echo_ms: Seconds = 0.0
+    kbps: Count = 0
+
+
 class Goodbye(Message, frozen=True):
     """The agent stops in order; what it runs may be given to others at once."""
 
@@ -289,6 +379,8 @@ FromAgent: TypeAlias = (
     | Fetch
     | OverlayFacts
     | DirectoryWanted
+    | OverlayStatus
+    | CircuitTried
     | Goodbye
 )
 
@@ -326,6 +418,27 @@ class Configure(Message, frozen=True, kw_only=True):
     order: Count = 0  # the outbox puts its number in when it sends
     heartbeat_s: Seconds
     timeout_s: Seconds
+
+
+class SetTunnels(Message, frozen=True, kw_only=True):
+    """The tunnels that this node is to have open from now on: these and no others."""
+
+    order: Count = 0  # the outbox puts its number in when it sends
+    tunnels: Annotated[list[TunnelSpec], Meta(max_length=100)]
+
+
+class TryCircuit(Message, frozen=True, kw_only=True):
+    """Build a circuit, have some bytes echoed by its last relay, tell how that went, and let it go.
+
+    ``through`` names the relays, the entry first; empty: ``hops`` of the node's own choice.
+    """
+
+    order: Count = 0  # the outbox puts its number in when it sends
+    trial: Identifier
+    hops: Annotated[int, Meta(ge=1, le=8)] = 3
+    through: Annotated[list[Key], Meta(max_length=8)] = []
+    size: Annotated[int, Meta(ge=1, le=16 * 1024 * 1024)] = 1000
+    timeout_s: Seconds = 20.0
 
 
 class Ack(Message, frozen=True):
@@ -387,6 +500,8 @@ FromPanel: TypeAlias = (
     | Run
     | Cancel
     | Configure
+    | SetTunnels
+    | TryCircuit
     | Ack
     | Chunk
     | Watch

@@ -77,7 +77,9 @@ from fogagent.messages import (
     Outcome,
     Problem,
     Run,
+    SetTunnels,
     Started,
+    TryCircuit,
     Watch,
     Welcome,
 )
@@ -212,7 +214,7 @@ class AgentState:
     def _on_frame(self, event: Received, now: Moment) -> Iterator[Instruction]:
         orders: list[int] = []
         for message in event.messages:
-            if isinstance(message, (Run, Cancel, Configure)) and message.order:
+            if isinstance(message, (Run, Cancel, Configure, SetTunnels, TryCircuit)) and message.order:
                 orders.append(message.order)
             yield from _MESSAGES[type(message)](self, message, now)
         # At the end, and once for all: what was just said about them lies in the spool's queue.
@@ -268,7 +270,9 @@ class AgentState:
         else:
             yield Say(f"the panel says: {problem.sentence}", warning=True)
 
-    def _not_used_yet(self, message: DirectoryNews | DirectoryPart, now: Moment) -> Iterator[Instruction]:
+    def _not_used_yet(
+        self, message: DirectoryNews | DirectoryPart | SetTunnels | TryCircuit, now: Moment
+    ) -> Iterator[Instruction]:
         yield from ()
 
     def _out_of_turn(self, message: Welcome | Challenge, now: Moment) -> Iterator[Instruction]:
@@ -442,6 +446,8 @@ _MESSAGES: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]
     Watch: AgentState._on_watch,
     DirectoryNews: AgentState._not_used_yet,
     DirectoryPart: AgentState._not_used_yet,
+    SetTunnels: AgentState._not_used_yet,
+    TryCircuit: AgentState._not_used_yet,
     Problem: AgentState._on_problem,
     Welcome: AgentState._out_of_turn,
     Challenge: AgentState._out_of_turn,
