@@ -214,6 +214,7 @@ AGENT_HANDLERS = {
     "log": "tasks.handlers.store_logs",
     "finished": "tasks.handlers.accept_results",
     "fetch": "tasks.handlers.send_blobs",
+    "overlayfacts": "nodes.relay_directory.facts.store_overlay_facts",
     "goodbye": "nodes.handlers.say_goodbye",
 }
 # Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.

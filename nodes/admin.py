@@ -1,4 +1,4 @@
-"""Nodes, groups and join keys on the admin site. Actions do what the panel's own pages do."""
+"""Nodes, groups, join keys and relays on the admin site. Actions do what the panel's own pages do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from django.http import HttpRequest
 from coordinator.values import Availability
 from fogpanel.admin_site import LargeAdmin, PanelAdmin, ReadOnlyAdmin
 from nodes import joining, operations
-from nodes.models import Group, JoinKey, Node, Order, Sample
+from nodes.models import DirectoryVersion, Group, JoinKey, Node, Order, Relay, Sample
+from nodes.relay_directory.publishing import published_entry
 
 
 @admin.register(Group)
@@ -124,3 +125,26 @@ class SampleAdmin(LargeAdmin):
     search_help_text = "Name of a node"
     list_select_related = ("node",)
     ordering = ("-id",)
+
+
+@admin.register(Relay)
+class RelayAdmin(ReadOnlyAdmin):
+    list_display = ("node", "flags", "address", "family", "bandwidth_kbps", "since", "version", "said_at")
+    list_filter = (("since", admin.EmptyFieldListFilter), ("address", admin.EmptyFieldListFilter), "said_at")
+    search_fields = ("=node__id", "node__name", "address", "family", "onion_key__startswith")
+    list_select_related = ("node",)
+    readonly_fields = ("flags",)
+    ordering = ("node",)
+
+    @admin.display(description="flags as published")
+    def flags(self, relay: Relay) -> str:
+        entry = published_entry(relay)
+        return ", ".join(entry.flags) if entry else "not in the directory"
+
+
+@admin.register(DirectoryVersion)
+class DirectoryVersionAdmin(LargeAdmin):
+    list_display = ("version", "made_at", "expires_at", "relays", "changes", "digest")
+    numbers = ("version",)
+    search_help_text = "Number of a version"
+    ordering = ("-version",)

@@ -31,6 +31,7 @@ from fogagent.messages import (
     Heartbeat,
     Holding,
     Message,
+    OverlayFacts,
     Problem,
     encode_message,
 )
@@ -46,7 +47,7 @@ log = structlog.get_logger(__name__)
 BATCH_MESSAGES = 500
 ROOM_MESSAGES = 4000  # with more than this waiting, connections are read no further
 RETRIES = 20  # of a batch, while the database itself answers
-OF_THIS_CONNECTION = (Facts, Heartbeat, Holding, Acknowledge, Goodbye)
+OF_THIS_CONNECTION = (Facts, Heartbeat, Holding, Acknowledge, OverlayFacts, Goodbye)
 """What a node says of itself now; from a connection that a newer one replaced it is out of date."""
 
 Received: TypeAlias = tuple[int, Any]  # node id, message

@@ -1,4 +1,5 @@
-"""Sweeps over nodes: who fell silent, who beats too often for the fleet's size, which rows are old."""
+"""Sweeps over nodes: who fell silent, who beats too often for the fleet's size, who is a relay,
+which rows are old."""
 
 from __future__ import annotations
 
@@ -21,12 +22,14 @@ from fogpanel.wakes import wake
 from nodes import archive, behaviour, draining, leases, outbox
 from nodes.gone import give_work_away
 from nodes.locks import lock_nodes, with_nodes
-from nodes.models import Node, Order, Sample
+from nodes.models import DirectoryVersion, Node, Order, Sample
 from nodes.presence import listening_since
+from nodes.relay_directory import publishing
 
 SAMPLES_KEPT = timedelta(days=2)
 SAMPLES_WHOLE = timedelta(hours=1)
 ORDERS_KEPT = timedelta(days=1)
+VERSIONS_KEPT = timedelta(days=7)
 AT_ONCE = 300  # nodes in one commit
 BEAT_TOLERANCE = 1.25  # stretched intervals are told anew only when off by more than this factor
 
@@ -133,15 +136,27 @@ def _tell_beat(node_ids: Sequence[int], heartbeat_s: float, timeout_s: float, no
         outbox.put([outbox.NewOrder(node_id, configure, about) for node_id, about in subjects.items()], now)
 
 
+@job(every_s=30)
+def publish_directory(run: Run) -> None:
+    """Make a new version of the relay directory where one is due; the web process does so at once."""
+    publishing.publish(run.now)
+
+
 @job(every_s=300)
 def forget_old_rows(run: Run) -> None:
-    """Keep finished orders for a day, and samples for two, of which only some after the first hour."""
+    """Keep finished orders for a day, and samples for two, of which only some after the first hour.
+
+    Who asks for what changed since a version of the relay directory that is forgotten, after a week, gets the
+    whole.
+    """
     retention.delete(Sample.objects.filter(at__lt=run.now - SAMPLES_KEPT).order_by("at"))
     thin_samples(run.now, run.previous)
     finished = Order.objects.filter(created_at__lt=run.now - ORDERS_KEPT).exclude(
         acked_at=None, withdrawn_at=None
     )
     retention.delete(finished)
+    versions = DirectoryVersion.objects.filter(version__lt=publishing.newest_number())
+    retention.delete(versions.filter(made_at__lt=run.now - VERSIONS_KEPT))
 
 
 def thin_samples(now: datetime, previous: datetime | None) -> int:

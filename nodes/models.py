@@ -1,4 +1,4 @@
-"""Nodes, the keys that let them in, their outbox, and what they measured."""
+"""Nodes, the keys that let them in, their outbox, what they measured, and the relay directory."""
 
 from __future__ import annotations
 
@@ -218,3 +218,60 @@ class Sample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.node_id} at {self.at:%F %T}"
+
+
+class Relay(models.Model):
+    """What a node says of itself for the overlay, and how it stands in the directory.
+
+    ``since``, ``published`` and ``version`` are written by `nodes.relay_directory.publishing` only, together
+    with a row of `DirectoryVersion`; so all of ``published`` at any one moment are exactly what the newest
+    version signs.
+    """
+
+    node = models.OneToOneField(Node, on_delete=models.PROTECT, primary_key=True, related_name="relay")
+
+    # What it says
+    onion_key = models.CharField(max_length=64, help_text="X25519, hexadecimal")
+    certificate = models.BinaryField(max_length=2048, help_text="DER of what it shows on links")
+    certificate_sha256 = models.CharField(max_length=64, unique=True, help_text="Of that, in hexadecimal")
+    address = models.CharField(max_length=262, blank=True, help_text="host:port; empty: it only dials out")
+    family = models.CharField(max_length=200, blank=True, help_text="Relays of one owner")
+    said_at = models.DateTimeField(help_text="When it last said something new")
+
+    # What the panel makes of it
+    bandwidth_kbps = models.PositiveBigIntegerField(default=0, help_text="Measured; 0: not yet")
+    since = models.DateTimeField(
+        null=True, blank=True, help_text="Seen without break since then; empty: not in the directory"
+    )
+    published = models.BinaryField(default=b"", help_text="Its encoded entry; empty: not in the directory")
+    version = models.PositiveBigIntegerField(
+        default=0, db_index=True, help_text="Of the directory in which its entry last changed, came or went"
+    )
+
+    class Meta:
+        ordering = ["node"]
+
+    def __str__(self) -> str:
+        return f"relay {self.node_id}"
+
+
+class DirectoryVersion(models.Model):
+    """One version of the relay directory, as the panel signed it; the newest holds.
+
+    Each has one successor: whoever stores it has made the next version, and a second one is refused.
+    """
+
+    version = models.PositiveBigIntegerField(primary_key=True)
+    previous = models.PositiveBigIntegerField(unique=True, help_text="0: this was the first")
+    made_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    digest = models.CharField(max_length=64, help_text="SHA-256 over all relays, hexadecimal")
+    signature = models.CharField(max_length=128, help_text="Ed25519, hexadecimal")
+    relays = models.PositiveIntegerField(help_text="How many it has")
+    changes = models.PositiveIntegerField(help_text="How many came, went or changed")
+
+    class Meta:
+        ordering = ["-version"]
+
+    def __str__(self) -> str:
+        return str(self.version)

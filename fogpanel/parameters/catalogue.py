@@ -182,6 +182,31 @@ AGEING_S = Parameter(
     variable="FOGPANEL_AGEING_S",
 )
 
+# --- The relay directory ---------------------------------------------------------------------------
+
+DIRECTORY_DAYS = Parameter(
+    name="directory_days",
+    title="Directory is good for",
+    about="How long agents may use one version of the relay directory; it is signed anew when half of that "
+    "is over.",
+    readers="the panel when it makes a version, and the job nodes.jobs.publish_directory",
+    unit="days",
+    least=0.05,
+    most=30,
+    standard=3,
+)
+GUARD_AFTER_DAYS = Parameter(
+    name="guard_after_days",
+    title="Guard after",
+    about="How long a relay is seen without break before agents may begin circuits there for weeks. Where "
+    "few have been, those seen longest serve.",
+    readers="the panel when it makes a version of the relay directory",
+    unit="days",
+    least=0,
+    most=365,
+    standard=3,
+)
+
 # --- What is kept ----------------------------------------------------------------------------------
 
 
@@ -294,6 +319,12 @@ GROUPS: tuple[Group, ...] = (
         "Sweeps, probes and the queue",
         "How often the panel looks after itself, and how waiting counts.",
         (SWEEP_S, PROBE_S, AGEING_S),
+    ),
+    Group(
+        "relays",
+        "Relay directory",
+        "By which keys nodes of the overlay reach each other, as the panel signs it.",
+        (DIRECTORY_DAYS, GUARD_AFTER_DAYS),
     ),
     Group(
         "kept",
