@@ -24,6 +24,7 @@ from nodes.doorkeeper import doorkeeper  # noqa: E402
 from nodes.inbox import inbox  # noqa: E402
 from nodes.outbox import sender  # noqa: E402
 from nodes.presence import PresenceWriter  # noqa: E402
+from nodes.relay_directory.courier import courier  # noqa: E402
 from nodes.relay_directory.publisher import publisher  # noqa: E402
 from tasks.placement import placer  # noqa: E402
 
@@ -59,5 +60,5 @@ gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_EVERY)
 wakes.start()
 allow_many_agents()
 hearing = (doorkeeper, inbox, sender, placer)
-for thread in (*hearing, PresenceWriter(*hearing), publisher):
+for thread in (*hearing, PresenceWriter(*hearing), publisher, courier):
     thread.start()

@@ -215,6 +215,7 @@ AGENT_HANDLERS = {
     "finished": "tasks.handlers.accept_results",
     "fetch": "tasks.handlers.send_blobs",
     "overlayfacts": "nodes.relay_directory.facts.store_overlay_facts",
+    "directorywanted": "nodes.relay_directory.answers.send_directory",
     "goodbye": "nodes.handlers.say_goodbye",
 }
 # Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.

@@ -51,7 +51,7 @@ OF_THIS_CONNECTION = (Facts, Heartbeat, Holding, Acknowledge, OverlayFacts, Good
 """What a node says of itself now; from a connection that a newer one replaced it is out of date."""
 
 Received: TypeAlias = tuple[int, Any]  # node id, message
-Reply: TypeAlias = tuple[int, Message]
+Reply: TypeAlias = tuple[int, Message | bytes]  # for that node; bytes: encoded already, for many
 Handler: TypeAlias = Callable[[Sequence[Received], datetime], Iterable[Reply] | None]
 
 
@@ -148,7 +148,7 @@ def store(batch: Sequence[Arrival], clock: Callable[[], datetime] = timezone.now
     _acknowledge(batch)
     for node_id, message in replies:
         if (socket := sockets.get(node_id)) is not None:
-            socket.post([encode_message(message)])
+            socket.post([message if isinstance(message, bytes) else encode_message(message)])
 
 
 def _smaller(batch: Sequence[Arrival]) -> list[Arrival]:

@@ -19,10 +19,9 @@ from nodes.inbox import Reply
 from nodes.models import Node, Relay
 from nodes.relay_directory.addresses import Unusable, reachable
 from nodes.relay_directory.certificates import certificate_problem
+from nodes.relay_directory.courier import courier
 
 RELAY_CHANGED = "relay-changed"
-
-COLUMNS = ("onion_key", "certificate", "certificate_sha256", "address", "family", "said_at")
 
 
 class Said(NamedTuple):
@@ -35,6 +34,9 @@ class Said(NamedTuple):
     family: str
 
 
+COLUMNS = (*Said._fields, "said_at")
+
+
 class Wrong(Exception):
     """Facts that cannot be. ``str`` is a sentence that names the field."""
 
@@ -42,7 +44,8 @@ class Wrong(Exception):
 def store_overlay_facts(received: Sequence[tuple[int, OverlayFacts]], now: datetime) -> Iterable[Reply]:
     """Take over by what nodes are reached; the inbox has locked them."""
     told = dict(received)  # the last of each
-    known = {relay.node_id: _said_before(relay) for relay in Relay.objects.filter(node_id__in=told)}
+    courier.follow(told)
+    known = _said_before(told)
     nodes = Node.objects.only("name", "address").in_bulk(told)
     owners = _owners(told, known)
     new: dict[int, Said] = {}
@@ -60,14 +63,9 @@ def store_overlay_facts(received: Sequence[tuple[int, OverlayFacts]], now: datet
     return problems
 
 
-def _said_before(relay: Relay) -> Said:
-    return Said(
-        relay.onion_key,
-        bytes(relay.certificate),
-        relay.certificate_sha256,
-        relay.address,
-        relay.family,
-    )
+def _said_before(node_ids: Iterable[int]) -> dict[int, Said]:
+    rows = Relay.objects.filter(node_id__in=node_ids).values_list("node_id", *Said._fields)
+    return {node_id: Said(key, bytes(certificate), *rest) for node_id, key, certificate, *rest in rows}
 
 
 def _owners(told: Mapping[int, OverlayFacts], known: Mapping[int, Said]) -> dict[str, int]:
