@@ -31,6 +31,7 @@ from fogagent.events import Began, Connected, Disconnected, Event, Moment, Recei
 from fogagent.identity import Identity
 from fogagent.instructions import Beat, Close, ConnectAfter, Exit, KeepAlive, Send
 from fogagent.messages import COALESCE_S, Facts, Heartbeat, encode_frame, encode_message, join_frame
+from fogagent.overlay.directory_holder import DirectoryHolder
 from fogagent.state import AgentState
 from fogpanel.open_files import allow_many
 
@@ -97,7 +98,9 @@ class SimulatedAgent:
         self.beats = self.last_beat = 0
         self._address, self._panel_key, self._identity = address, panel_key, identity(number)
         self._serials = serials
-        self._state = AgentState(facts=FACTS, first_seq=1, kept=[], rng=Random(number))
+        rng = Random(number)
+        directory = DirectoryHolder(None, rng)
+        self._state = AgentState(facts=FACTS, first_seq=1, kept=[], directory=directory, rng=rng)
         self._connection: Connection | None = None
         self._outgoing: list[Callable[[], bytes]] = []
         self._tasks: set[asyncio.Task[None]] = set()

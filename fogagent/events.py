@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from fogagent.drivers.base import Result
 from fogagent.messages import Facts, FromPanel, Piece, Problem, Welcome
+from fogagent.overlay.directory import BadDirectory, Changes, Directory
 
 
 class Moment(NamedTuple):
@@ -109,6 +110,19 @@ class CacheChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectoryAccepted:
+    """The panel's answer gives this directory; ``whole`` is what of it may be kept on disk."""
+
+    directory: Directory
+    whole: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryRefused:
+    error: BadDirectory
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """The time that `AgentState.wake_at` named has come."""
 
@@ -133,6 +147,8 @@ Event: TypeAlias = (
     | BlobFailed
     | FactsChanged
     | CacheChanged
+    | DirectoryAccepted
+    | DirectoryRefused
     | Ticked
     | StopAsked
 )

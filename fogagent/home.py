@@ -54,6 +54,11 @@ class Home:
     def spool(self) -> Path:
         return self.path / "spool.sqlite3"
 
+    @property
+    def directory(self) -> Path:
+        """The last good relay directory."""
+        return self.path / "directory"
+
     def lock(self) -> int:
         """Make the folder ours for as long as this process lives; returns the open descriptor.
 

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from fogagent.messages import Blob, Chunk, Finished, FromAgent, Goodbye, Log, Run, Started
+from fogagent.overlay.directory import Changes, Directory
 
 Report: TypeAlias = Started | Log | Finished
 
@@ -81,6 +82,28 @@ class KeepChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeDirectory:
+    """Apply these encoded changes; `DirectoryAccepted` or `DirectoryRefused` follows."""
+
+    held: Directory | None
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UseDirectory:
+    """From now on the overlay goes by this directory; None: by none, as the last one is too old."""
+
+    directory: Directory | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepDirectory:
+    """Put it on disk, in place of the one there."""
+
+    whole: Changes
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectAfter:
     delay_s: float
 
@@ -123,6 +146,9 @@ Instruction: TypeAlias = (
     | CancelJob
     | Obtain
     | KeepChunk
+    | JudgeDirectory
+    | UseDirectory
+    | KeepDirectory
     | ConnectAfter
     | KeepAlive
     | Close

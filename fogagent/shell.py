@@ -24,6 +24,8 @@ from fogagent.events import (
     BlobWanted,
     CacheChanged,
     Connected,
+    DirectoryAccepted,
+    DirectoryRefused,
     Disconnected,
     Ended,
     Event,
@@ -48,17 +50,23 @@ from fogagent.instructions import (
     ExitCode,
     Forget,
     Instruction,
+    JudgeDirectory,
     Keep,
     KeepAlive,
     KeepChunk,
+    KeepDirectory,
     Obtain,
     Replay,
     Say,
     Send,
     StartJob,
+    UseDirectory,
 )
 from fogagent.messages import MAX_CACHED, Blob, Chunk, DriverFact, Facts, Outcome, Piece, Run
 from fogagent.outgoing import Outgoing
+from fogagent.overlay.directory import BadDirectory, Changes, Directory, judge
+from fogagent.overlay.directory_file import DirectoryFile
+from fogagent.overlay.directory_holder import DirectoryHolder
 from fogagent.spool import Spool
 from fogagent.state import AgentState
 
@@ -117,10 +125,13 @@ class Agent:
         self._spool = Spool(home.spool)
         self._outgoing = Outgoing(self._spool)
         self._blobs = BlobCache(home.blobs)
+        self._directory_file = DirectoryFile(home.directory, panel_key)
+        self.directory: Directory | None = None
         self._state = AgentState(
             facts=msgspec.structs.replace(facts, cached=self._blobs.held(MAX_CACHED)),
             first_seq=self._spool.first_seq,
             kept=self._spool.kept(),
+            directory=DirectoryHolder(self._kept_directory(), rng),
             rng=rng,
         )
         self._blob_turn = asyncio.Lock()  # chunks of a blob are written in their order
@@ -378,6 +389,40 @@ class Agent:
                     self._feed(BlobReady(chunk.sha256))
                     self._feed(CacheChanged(await asyncio.to_thread(self._blobs.held, MAX_CACHED)))
 
+    # --- The relay directory -----------------------------------------------------------------------
+
+    def _kept_directory(self) -> Directory | None:
+        try:
+            return self._directory_file.read()
+        except (BadDirectory, OSError) as error:
+            log.warning("The relay directory that was kept cannot be used: %s", error)
+            return None
+
+    def _judge_directory(self, instruction: JudgeDirectory) -> None:
+        self._spawn(self._judge(instruction))
+
+    async def _judge(self, instruction: JudgeDirectory) -> None:
+        # In a thread: with thousands of relays it takes longer than whoever uses the overlay may wait.
+        given = instruction.held, instruction.encoded, self._panel_key, time.time()
+        try:
+            directory, whole = await asyncio.to_thread(judge, *given)
+        except BadDirectory as error:
+            self._feed(DirectoryRefused(error))
+        else:
+            self._feed(DirectoryAccepted(directory, whole))
+
+    def _use_directory(self, instruction: UseDirectory) -> None:
+        self.directory = instruction.directory
+
+    def _keep_directory(self, instruction: KeepDirectory) -> None:
+        self._spawn(self._write_directory(instruction.whole))
+
+    async def _write_directory(self, whole: Changes) -> None:
+        try:
+            await asyncio.to_thread(self._directory_file.write, whole)
+        except OSError as error:
+            log.warning("The relay directory cannot be kept: %s.", error)
+
     # --- The machine -------------------------------------------------------------------------------
 
     async def _watch_drivers(self) -> None:
@@ -444,6 +489,9 @@ _ACTS: dict[type[Instruction], Callable[[Agent, Any], None]] = {
     CancelJob: Agent._cancel_job,
     Obtain: Agent._obtain,
     KeepChunk: Agent._keep_chunk,
+    JudgeDirectory: Agent._judge_directory,
+    UseDirectory: Agent._use_directory,
+    KeepDirectory: Agent._keep_directory,
     ConnectAfter: Agent._connect_after,
     KeepAlive: Agent._keep_alive,
     Close: Agent._close,

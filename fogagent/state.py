@@ -29,6 +29,8 @@ from fogagent.events import (
     BlobWanted,
     CacheChanged,
     Connected,
+    DirectoryAccepted,
+    DirectoryRefused,
     Disconnected,
     Ended,
     Event,
@@ -84,6 +86,7 @@ from fogagent.messages import (
     Welcome,
 )
 from fogagent.output import REPORT_BYTES
+from fogagent.overlay.directory_holder import DirectoryHolder
 from fogagent.rhythm import Rhythm
 
 REPORT_EVERY_S = 0.15
@@ -103,8 +106,16 @@ CANCELLED_HERE = "Cancelled."
 class AgentState:
     """One agent. `handle` takes what happened and says what to do; `wake_at` when to tick next."""
 
-    def __init__(self, *, facts: Facts, first_seq: int, kept: Iterable[Kept], rng: Random) -> None:
-        """``facts`` name what is in the cache already."""
+    def __init__(
+        self,
+        *,
+        facts: Facts,
+        first_seq: int,
+        kept: Iterable[Kept],
+        directory: DirectoryHolder,
+        rng: Random,
+    ) -> None:
+        """``facts`` name what is in the cache already. The directory holder sees all events after this."""
         self.connected = False
         self._facts = facts
         self._seq = first_seq
@@ -112,6 +123,7 @@ class AgentState:
         self._ended = Memory(self._unacknowledged.ended())
         self._work: dict[int, Work] = {}
         self._downloads = Downloads()
+        self._directory = directory
         self._rng = rng
         self._backoff = Backoff(rng)
         self._connected_at = 0.0
@@ -123,14 +135,15 @@ class AgentState:
 
     def handle(self, event: Event, now: Moment) -> list[Instruction]:
         """What to do about ``event``, in this order."""
-        return list(_EVENTS[type(event)](self, event, now))
+        return [*_EVENTS[type(event)](self, event, now), *self._directory.handle(event, now)]
 
     def wake_at(self) -> float | None:
         """The ``tick`` at which a `Ticked` is due; None while there is nothing to wait for."""
         stalls = self._downloads.wake_at() if self.connected and self._downloads else None
         beat = self._rhythm.next_at if self.connected else None
         facts = self._facts_at if self.connected else None
-        return min((at for at in (beat, self._report_at, facts, stalls) if at is not None), default=None)
+        times = (beat, self._report_at, facts, stalls, self._directory.wake_at())
+        return min((at for at in times if at is not None), default=None)
 
     # --- The connection ----------------------------------------------------------------------------
 
@@ -270,9 +283,11 @@ class AgentState:
         else:
             yield Say(f"the panel says: {problem.sentence}", warning=True)
 
-    def _not_used_yet(
-        self, message: DirectoryNews | DirectoryPart | SetTunnels | TryCircuit, now: Moment
-    ) -> Iterator[Instruction]:
+    def _elsewhere(self, happened: object, now: Moment) -> Iterator[Instruction]:
+        """What concerns the relay directory alone."""
+        yield from ()
+
+    def _not_used_yet(self, message: SetTunnels | TryCircuit, now: Moment) -> Iterator[Instruction]:
         yield from ()
 
     def _out_of_turn(self, message: Welcome | Challenge, now: Moment) -> Iterator[Instruction]:
@@ -433,6 +448,8 @@ _EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] 
     BlobFailed: AgentState._on_blob_failed,
     FactsChanged: AgentState._on_facts,
     CacheChanged: AgentState._on_cache,
+    DirectoryAccepted: AgentState._elsewhere,
+    DirectoryRefused: AgentState._elsewhere,
     Ticked: AgentState._on_tick,
     StopAsked: AgentState._stop,
 }
@@ -444,8 +461,8 @@ _MESSAGES: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]
     Ack: AgentState._on_ack,
     Chunk: AgentState._on_chunk,
     Watch: AgentState._on_watch,
-    DirectoryNews: AgentState._not_used_yet,
-    DirectoryPart: AgentState._not_used_yet,
+    DirectoryNews: AgentState._elsewhere,
+    DirectoryPart: AgentState._elsewhere,
     SetTunnels: AgentState._not_used_yet,
     TryCircuit: AgentState._not_used_yet,
     Problem: AgentState._on_problem,

@@ -216,6 +216,15 @@ def apply(held: Directory | None, changes: Changes, panel_key: bytes, now: float
     return _result(held, changes)
 
 
+def judge(held: Directory | None, encoded: bytes, panel_key: bytes, now: float) -> tuple[Directory, Changes]:
+    """`apply` encoded changes. Returns with the result what may be kept of it or passed on: the same
+    version as changes to nothing, for which the signature holds as well. Raises BadDirectory."""
+    changes = decode_changes(encoded)
+    result = apply(held, changes, panel_key, now)
+    whole = msgspec.structs.replace(changes, base=0, upserts=list(result.relays.values()), removed=[])
+    return result, whole
+
+
 def reopen(changes: Changes, panel_key: bytes) -> Directory:
     """A whole directory that was kept on disk. It may have expired or be gone since.
 

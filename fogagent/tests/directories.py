@@ -12,7 +12,7 @@ from fogagent.overlay.directory import Changes, Relay, digest, sign
 PANEL = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PANEL_KEY = PANEL.public_key().public_bytes_raw()
 MADE = 1_000_000.0
-LIFETIME_S = 3600.0
+LIFETIME_S = 24 * 3600.0
 
 
 def relay(number: int, **fields: object) -> Relay:

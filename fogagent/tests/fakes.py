@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
+from random import Random
+from typing import Self, TypeVar
 
 import websockets
 from websockets.asyncio.server import Server, ServerConnection, serve
 
+from fogagent.address import PanelAddress
 from fogagent.drivers.base import Job, OnOutput, OnStart, Result
+from fogagent.home import Home
 from fogagent.identity import AGENT_HELLO, PANEL_WELCOME, Identity, transcript, verify
+from fogagent.instructions import ExitCode
 from fogagent.messages import (
     Ack,
     Challenge,
     DriverFact,
+    Facts,
     Finished,
     FromAgent,
     FromPanel,
@@ -32,8 +39,11 @@ from fogagent.messages import (
     decode_from_agent,
     encode_frame,
 )
+from fogagent.shell import Agent
 
 T = TypeVar("T")
+
+FACTS = Facts(hostname="h", platform="p", version="1", cpu_millis=1000, memory_mb=512, disk_mb=1000)
 
 
 @dataclass
@@ -50,7 +60,7 @@ class FakePanel:
     welcome_signature: bytes | None = None  # a wrong one, to play somebody else
     port: int = 0
 
-    async def __aenter__(self) -> FakePanel:
+    async def __aenter__(self) -> Self:
         self._news = asyncio.Condition()
         self.socket: ServerConnection | None = None
         await self.open()
@@ -193,3 +203,33 @@ class FakeWorkers:
 
     async def close(self) -> None:
         self.closed = True
+
+
+def agent_for(panel: FakePanel, path: Path, workers: FakeWorkers, panel_key: bytes = b"") -> Agent:
+    def describe(drivers: list[DriverFact]) -> Facts:
+        return FACTS
+
+    home = Home(path)
+    path.mkdir(exist_ok=True)
+    return Agent(
+        address=PanelAddress.parse(panel.url, insecure=False),
+        home=home,
+        identity=home.identity(),
+        panel_key=panel_key or panel.identity.public_key,
+        workers=workers,
+        facts=FACTS,
+        describe=describe,
+        rng=Random(1),
+    )
+
+
+@asynccontextmanager
+async def at_work(agent: Agent) -> AsyncIterator[asyncio.Task[ExitCode]]:
+    task = asyncio.create_task(agent.run())
+    try:
+        yield task
+    finally:
+        if not task.done():
+            agent.stop("the test is over")
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -11,13 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import pairwise
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
 from fogagent import fingerprint
-from fogagent.address import PanelAddress
 from fogagent.blobs import BlobCache
 from fogagent.drivers.base import Result
 from fogagent.fingerprint import heartbeat_sample
@@ -30,7 +28,6 @@ from fogagent.messages import (
     Blob,
     Cancel,
     Chunk,
-    DriverFact,
     Facts,
     Fetch,
     Finished,
@@ -44,12 +41,9 @@ from fogagent.messages import (
     Started,
     Watch,
 )
-from fogagent.shell import Agent
-from fogagent.tests.fakes import FakePanel, FakeWorkers
+from fogagent.tests.fakes import FACTS, FakePanel, FakeWorkers, agent_for, at_work
 
 pytestmark = pytest.mark.asyncio
-
-FACTS = Facts(hostname="h", platform="p", version="1", cpu_millis=1000, memory_mb=512, disk_mb=1000)
 
 
 def inline(content: bytes) -> Blob:
@@ -68,37 +62,12 @@ def run_order(attempt: int, stdin: bytes = b"", **changes: object) -> Run:
     return Run(**(order | changes))  # type: ignore[arg-type]
 
 
-def agent_for(panel: FakePanel, path: Path, workers: FakeWorkers, panel_key: bytes = b"") -> Agent:
-    def describe(drivers: list[DriverFact]) -> Facts:
-        return FACTS
-
-    home = Home(path)
-    path.mkdir(exist_ok=True)
-    return Agent(
-        address=PanelAddress.parse(panel.url, insecure=False),
-        home=home,
-        identity=home.identity(),
-        panel_key=panel_key or panel.identity.public_key,
-        workers=workers,
-        facts=FACTS,
-        describe=describe,
-        rng=Random(1),
-    )
-
-
 @asynccontextmanager
 async def running(
     panel: FakePanel, path: Path, workers: FakeWorkers
 ) -> AsyncIterator[asyncio.Task[ExitCode]]:
-    agent = agent_for(panel, path, workers)
-    task = asyncio.create_task(agent.run())
-    try:
+    async with at_work(agent_for(panel, path, workers)) as task:
         yield task
-    finally:
-        if not task.done():
-            agent.stop("the test is over")
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def killed(task: asyncio.Task[ExitCode]) -> None:

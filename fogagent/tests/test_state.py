@@ -65,6 +65,7 @@ from fogagent.messages import (
     Cancel,
     Chunk,
     Configure,
+    DirectoryWanted,
     Facts,
     Fetch,
     Finished,
@@ -82,6 +83,7 @@ from fogagent.messages import (
     Welcome,
     encode_frame,
 )
+from fogagent.overlay.directory_holder import DirectoryHolder
 from fogagent.state import AgentState
 
 FACTS = Facts(hostname="h", platform="p", version="1", cpu_millis=1000, memory_mb=512, disk_mb=1000)
@@ -94,7 +96,10 @@ class Driven:
     """A state machine with a clock of its own, driven by hand."""
 
     def __init__(self, kept: Iterable[Kept] = (), first_seq: int = 1, seed: int = 1) -> None:
-        self.state = AgentState(facts=FACTS, first_seq=first_seq, kept=kept, rng=Random(seed))
+        rng = Random(seed)
+        self.state = AgentState(
+            facts=FACTS, first_seq=first_seq, kept=kept, directory=DirectoryHolder(None, rng), rng=rng
+        )
         self.tick = 100.0
 
     def __call__(self, event: Event) -> list[Instruction]:
@@ -171,8 +176,8 @@ def test_tells_facts_then_holdings_then_replays_then_beats() -> None:
     agent = Driven()
     agent(Began())
     instructions = agent(Connected(WELCOME))
-    assert kinds(instructions) == [KeepAlive, Send, Send, Replay, Beat]
-    assert sent(instructions) == [FACTS, Holding(attempts=[])]
+    assert kinds(instructions) == [KeepAlive, Send, Send, Replay, Beat, Send]
+    assert sent(instructions) == [FACTS, Holding(attempts=[]), DirectoryWanted(since=0)]
 
 
 def test_holds_what_runs_and_what_is_not_acknowledged(agent: Driven) -> None:
