@@ -217,8 +217,8 @@ def apply(held: Directory | None, changes: Changes, panel_key: bytes, now: float
 
 
 def judge(held: Directory | None, encoded: bytes, panel_key: bytes, now: float) -> tuple[Directory, Changes]:
-    """`apply` encoded changes. Returns with the result what may be kept of it or passed on: the same
-    version as changes to nothing, for which the signature holds as well. Raises BadDirectory."""
+    """`apply` encoded changes. Returns with the result what may be kept of it: the same version as changes
+    to nothing, for which the signature holds as well. Raises BadDirectory."""
     changes = decode_changes(encoded)
     result = apply(held, changes, panel_key, now)
     whole = msgspec.structs.replace(changes, base=0, upserts=list(result.relays.values()), removed=[])
@@ -237,8 +237,6 @@ def reopen(changes: Changes, panel_key: bytes) -> Directory:
 
 
 def _check_form(changes: Changes) -> None:
-    if len(changes.upserts) > MAX_RELAYS:
-        raise _too_many(len(changes.upserts))
     try:
         # Decoding checks this too, but not everybody who makes a struct decodes it.
         msgspec.convert(msgspec.to_builtins(changes, builtin_types=(bytes,)), Changes)
@@ -264,7 +262,9 @@ def _check_signature(changes: Changes, panel_key: bytes) -> None:
 def _result(held: Directory | None, changes: Changes) -> Directory:
     relays = _merged(held, changes)
     if len(relays) > MAX_RELAYS:
-        raise _too_many(len(relays))
+        raise BadDirectory(
+            Refusal.TOO_MANY, f"A directory has at most {MAX_RELAYS} relays, this one {len(relays)}."
+        )
     if digest(relays) != changes.digest:
         raise BadDirectory(
             Refusal.WRONG_DIGEST,
@@ -284,7 +284,3 @@ def _merged(held: Directory | None, changes: Changes) -> Mapping[bytes, Relay]:
         relays.pop(identity, None)
     relays.update((relay.identity, relay) for relay in changes.upserts)
     return {identity: relays[identity] for identity in sorted(relays)}
-
-
-def _too_many(count: int) -> BadDirectory:
-    return BadDirectory(Refusal.TOO_MANY, f"A directory has at most {MAX_RELAYS} relays, this one {count}.")

@@ -57,6 +57,7 @@ class DirectoryHolder:
         self._newest = 0  # of the versions that the panel told of on this connection
         self._everything = False  # changes did not fit; ask for the whole
         self._questions = 0  # since something was accepted, or nothing was newer
+        self._refused = False  # what came last
         self._ask_at: float | None = None  # None: there is nothing to ask for
         self._unkept: Changes | None = None
         self._keep_at = 0.0
@@ -118,6 +119,7 @@ class DirectoryHolder:
     def _ask_no_more(self) -> None:
         self._ask_at = None
         self._questions = 0
+        self._refused = False
 
     # --- What the panel says -----------------------------------------------------------------------
 
@@ -140,6 +142,9 @@ class DirectoryHolder:
         self._newest = news.version
         if news.version <= self._version:
             self._ask_no_more()
+        elif self._ask_at is not None and not self._refused:
+            # Whoever has news will answer: a question that went unanswered so far need not wait long.
+            self._ask_at = min(self._ask_at, now.tick + PATIENCE_S)
         elif self._ask_at is None and not self._judging:
             yield from self._ask(now)
 
@@ -153,7 +158,6 @@ class DirectoryHolder:
         except BadDirectory as error:
             yield from self._on_refused(DirectoryRefused(error), now)
             return
-        self._newest = max(self._newest, part.version)
         self._ask_at = now.tick + PATIENCE_S
         if (encoded := self._assembly.take()) is not None:
             self._judging, self._ask_at = True, None
@@ -177,6 +181,7 @@ class DirectoryHolder:
         if event.error.reason == Refusal.NOT_NEWER and self._newest <= self._version:
             self._ask_no_more()  # an answer came twice
             return
+        self._refused = True
         first_time = not self._everything
         self._everything = self._everything or event.error.reason in WHOLE_HELPS
         if self._everything and first_time:

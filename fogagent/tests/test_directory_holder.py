@@ -44,6 +44,7 @@ from fogagent.overlay.directory import (
     apply,
     encode_changes,
     judge,
+    reopen,
 )
 from fogagent.overlay.directory_holder import (
     KEEP_EVERY_S,
@@ -204,6 +205,15 @@ def test_it_asks_once_however_often_it_hears_of_news() -> None:
     assert agent.hears(DirectoryNews(version=10)) == []
 
 
+def test_news_shortens_the_wait_for_a_panel_that_did_not_answer() -> None:
+    agent = connected()
+    for _ in range(8):
+        agent.asks()
+    assert agent.hears(DirectoryNews(version=1)) == []
+    asked, after_s = agent.asks()
+    assert (asked, after_s) == (EVERYTHING, PATIENCE_S)
+
+
 def test_what_became_news_while_an_answer_came_is_asked_for_after_it() -> None:
     agent = connected()
     parts = many_parts(7)
@@ -280,6 +290,7 @@ def test_half_an_answer_is_worth_nothing_on_the_next_connection() -> None:
     agent.hears(*parts[:-1])
     agent(Disconnected("gone"))
     assert agent.holder.wake_at() is None
+    assert not agent.holder._assembly  # nor does it fill memory until then
     assert wanted(agent(Connected(WELCOME))) == EVERYTHING
     assert agent.hears(parts[-1]) == []
 
@@ -291,6 +302,24 @@ def test_an_answer_judged_after_the_connection_ended_is_used_and_nothing_is_aske
     assert wanted(agent.judges(judged)) == []
     assert agent.used == three()
     assert wanted(agent.after(MOST_PATIENCE_S)) == []
+
+
+def test_an_answer_refused_after_the_connection_ended_is_asked_for_on_the_next() -> None:
+    agent = connected()
+    wrong = msgspec.structs.replace(signed(THREE, 7), signature=bytes(64))
+    judged = agent.hears(*cut(7, encode_changes(wrong)))
+    agent(Disconnected("gone"))
+    assert wanted(agent.judges(judged)) == []
+    assert agent.holder.wake_at() is None
+    assert wanted(agent(Connected(WELCOME))) == EVERYTHING
+
+
+def test_what_the_panel_promised_on_an_earlier_connection_does_not_count() -> None:
+    agent = connected()
+    agent.hears(DirectoryNews(version=9))
+    agent(Disconnected("gone"))
+    agent(Connected(WELCOME))
+    assert wanted(agent.gets(signed(THREE, 7))) == []
 
 
 def test_after_a_fatal_problem_it_is_silent() -> None:
@@ -331,10 +360,14 @@ def test_where_changes_do_not_fit_everything_is_asked_for_at_once_but_once(chang
 
 def test_news_does_not_shorten_the_wait_after_a_refusal() -> None:
     agent = with_three()
-    for changes in (mismatches()[0], mismatches()[0]):
-        agent.gets(changes)
+    for _ in range(4):
+        agent.gets(mismatches()[0])
+        agent.asks()
+    agent.gets(mismatches()[0])
     assert agent.hears(DirectoryNews(version=10)) == []
-    assert agent.asks()[0] == EVERYTHING
+    asked, after_s = agent.asks()
+    assert asked == EVERYTHING
+    assert after_s > PATIENCE_S
 
 
 def test_what_is_forged_or_expired_is_not_used_and_asked_for_later() -> None:
@@ -387,10 +420,11 @@ def test_a_panel_that_was_set_back_is_told_of_once() -> None:
 def test_directories_that_follow_closely_are_not_all_written() -> None:
     agent = with_three()
     for version in (8, 9, 10):
-        agent.gets(signed(FOUR, version))
+        agent.gets(signed(FOUR, version, base=version - 1, before=THREE if version == 8 else FOUR))
     assert [whole.version for whole in agent.kept] == [7]
     agent.sleeps()
     assert [whole.version for whole in agent.kept] == [7, 10]
+    assert reopen(agent.kept[-1], PANEL_KEY) == agent.used
     assert agent.tick == pytest.approx(100.0 + KEEP_EVERY_S)
     agent.after(KEEP_EVERY_S)
     agent.gets(signed(FOUR, 11))
