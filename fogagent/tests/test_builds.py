@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogagent.overlay.onion.builds import (
@@ -186,6 +186,7 @@ def test_shows_how_long_builds_took() -> None:
 builds = st.lists(st.tuples(st.floats(0, 100), st.integers(1, MAX_HOPS)), max_size=60)
 
 
+@settings(deadline=None)
 @given(builds, st.integers(0, 10))
 def test_keeps_its_bounds_whatever_happens(noted: list[tuple[float, int]], failures: int) -> None:
     times = BuildTimes()
@@ -196,6 +197,7 @@ def test_keeps_its_bounds_whatever_happens(noted: list[tuple[float, int]], failu
         assert all(FLOOR_S <= times.timeout_s(each) <= CEILING_S for each in range(1, MAX_HOPS + 1))
 
 
+@settings(deadline=None)
 @given(builds)
 def test_survives_a_restart(noted: list[tuple[float, int]]) -> None:
     times = BuildTimes()
@@ -234,6 +236,7 @@ def test_begins_anew_when_what_was_kept_is_damaged(damaged: bytes) -> None:
     assert times.timeout_s() == FIRST_S
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_decodes_anything(raw: bytes) -> None:
     assert FLOOR_S <= BuildTimes.decode(raw).timeout_s() <= CEILING_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogagent.overlay.directory import Directory
@@ -196,6 +196,7 @@ def test_blocked_ways_do_not_lead_to_ever_more_guards() -> None:
     assert now < NOW + 5 * 2000
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.booleans(), st.booleans()), max_size=MAX_KEPT)
 )
@@ -222,6 +223,7 @@ def test_begins_anew_when_what_was_kept_is_damaged(damaged: bytes) -> None:
     assert Guards.decode(damaged).kept == ()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_decodes_anything(raw: bytes) -> None:
     assert Guards.decode(raw).kept == ()

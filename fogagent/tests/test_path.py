@@ -97,6 +97,7 @@ def test_drawn_by_weight_also_where_luck_runs_out() -> None:
     assert_shares(Counter(second for first, second in pairs if first == 3), {1: 1.0, 2: 2.0})
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.5, 1.0, 1e9]), max_size=80), st.integers(0, 100))
 def test_an_order_has_each_once(weights: list[float], seed: int) -> None:
     pool = Pool(candidates({number: weight for number, weight in enumerate(weights) if number < 250}))
@@ -312,6 +313,7 @@ def relay_with(one: Relay, flags: list[str]) -> Relay:
     return relay(one.node, address=one.address, family=one.family, flags=flags)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("wxyz")), max_size=10, unique=True),
     st.integers(0, 5),

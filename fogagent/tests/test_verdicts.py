@@ -106,6 +106,7 @@ BREAKS: dict[str, Callable[[Case], Case]] = {
 }
 
 
+@settings(deadline=None)
 @given(st.integers(0))
 def test_what_was_chosen_passes_everything(seed: int) -> None:
     case = chosen(seed)
