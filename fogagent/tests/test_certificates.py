@@ -46,7 +46,8 @@ def test_has_a_key_of_its_own_and_signs_itself_with_it(tmp_path: Path) -> None:
 
 def test_two_agents_show_the_same_dates(tmp_path: Path) -> None:
     shown = [LinkCertificate.load_or_create(tmp_path / name, ME).der for name in ("a", "b")]
-    dates = {(c.not_valid_before_utc, c.not_valid_after_utc) for c in map(x509.load_der_x509_certificate, shown)}
+    both = [x509.load_der_x509_certificate(der) for der in shown]
+    dates = {(certificate.not_valid_before_utc, certificate.not_valid_after_utc) for certificate in both}
     assert len(set(shown)) == 2
     assert len(dates) == 1, "the time at which it was made would tell agents apart"
 
