@@ -11,7 +11,7 @@ import pytest
 
 from fogagent.overlay.frames import MAX_PAYLOAD, frame_header
 from fogagent.overlay.link import HIGH_WATER, TLS_BACKLOG
-from fogagent.overlay.links import Link, LinkTimes
+from fogagent.overlay.links import READ_BYTES, Link, LinkTimes
 from fogagent.overlay.liveness import Due, Liveness
 from fogagent.overlay.secure import SecureChannel
 from fogagent.tests.linked import WAIT_S, Node, acquaint, comes_true
@@ -89,9 +89,13 @@ async def test_a_reader_that_holds_stops_the_writer(tmp_path: Path) -> None:
         b.on_frame = lambda link: link.hold()
         pushing = asyncio.create_task(push(of_a, frames, size))
         await b.until(lambda: bool(b.frames))
-        await comes_true(lambda: of_a.full)
-        assert len(b.frames) == 1, "none is handed over after hold"
+        for _ in range(1000):  # turns of the loop, in each of which a link that reads takes 256 KiB
+            await asyncio.sleep(0)
+        assert of_a.full
         assert not pushing.done()
+        assert len(b.frames) == 1, "none is handed over after hold"
+        assert of_b._channel._incoming.pending <= READ_BYTES
+        assert len(of_b._reader._bytes) <= READ_BYTES
         b.on_frame = lambda link: None
         of_b.go_on()
         async with asyncio.timeout(WAIT_S):
@@ -140,9 +144,9 @@ async def test_those_who_wait_for_room_have_their_turns(tmp_path: Path) -> None:
         greedy()
         called.clear()
         of_a.on_room(greedy)
-        of_a.on_room(lambda: called.append("modest"))
+        of_a.on_room(lambda: called.append("modest, in vain" if of_a.full else "modest"))
         of_b.go_on()
-        await b.until(lambda: "modest" in called)
+        await b.until(lambda: len(called) == 2)
         assert called == ["greedy", "modest"], "the second only when there was room again"
 
 
@@ -268,7 +272,7 @@ async def test_a_link_that_somebody_keeps_stays(tmp_path: Path, monkeypatch: pyt
         return due(liveness, now, times, kept=kept, held=held, blocked=blocked)
 
     monkeypatch.setattr(Liveness, "due", noted)
-    async with Node(tmp_path, "a", times=LinkTimes(unused_s=0.05)) as a, Node(tmp_path, "b") as b:
+    async with Node(tmp_path, "a", times=LinkTimes(unused_s=0.3)) as a, Node(tmp_path, "b") as b:
         acquaint(a, b)
         link = await a.links.get(b.identity)
         link.keep()
@@ -277,12 +281,12 @@ async def test_a_link_that_somebody_keeps_stays(tmp_path: Path, monkeypatch: pyt
         await comes_true(lambda: True in judged)
         assert link.open
         link.release()
-        assert await a.end() == "Nobody used the link for 0.05 s."
+        assert await a.end() == "Nobody used the link for 0.3 s."
 
 
 @pytest.mark.asyncio
 async def test_used_links_stay(tmp_path: Path) -> None:
-    async with linked(tmp_path) as (_, of_a, b, of_b):
+    async with linked(tmp_path) as (a, of_a, b, of_b):
         of_a._liveness.used_at = of_b._liveness.used_at = 0.0
         of_a.send(1, b"used")
         await b.until(lambda: len(b.frames) == 1)
@@ -292,6 +296,8 @@ async def test_used_links_stay(tmp_path: Path) -> None:
         of_a._put(frame_header(0, 0), b"")
         of_b.send(1, b"after the keep-alive")
         assert of_a._liveness.used_at == 0.0, "a keep-alive is no use"
+        assert await a.links.get(b.identity) is of_a
+        assert of_a._liveness.used_at > 0, "whoever asked for it is about to use it"
 
 
 @pytest.mark.asyncio

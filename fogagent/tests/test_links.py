@@ -253,7 +253,7 @@ async def test_no_more_links_of_one_peer_than_allowed(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_strangers_who_only_connect_take_few_places_and_not_for_long(tmp_path: Path) -> None:
     limits = LinkLimits(handshakes=1)
-    quick = LinkTimes(handshake_s=0.2)
+    quick = LinkTimes(handshake_s=0.5)
     async with Node(tmp_path, "a", limits=limits, times=quick) as a, Node(tmp_path, "b") as b:
         acquaint(a, b)
         reader, writer = await asyncio.open_connection("127.0.0.1", a.port)
@@ -263,6 +263,24 @@ async def test_strangers_who_only_connect_take_few_places_and_not_for_long(tmp_p
             assert await reader.read() == b"", "its time is over"
         writer.close()
         await b.links.get(a.identity)
+
+
+@pytest.mark.asyncio
+async def test_whoever_has_proven_who_it_is_is_no_stranger(tmp_path: Path) -> None:
+    limits, quick = LinkLimits(handshakes=1), LinkTimes(handshake_s=0.5)
+    async with (
+        Node(tmp_path, "a", limits=limits, times=quick) as a,
+        Node(tmp_path, "b") as b,
+        Node(tmp_path, "c") as c,
+    ):
+        acquaint(a, b, c)
+        link = await b.links.get(a.identity)
+        await c.links.get(a.identity)
+        stranger, writer = await asyncio.open_connection("127.0.0.1", a.port)
+        async with asyncio.timeout(WAIT_S):
+            await stranger.read()
+        writer.close()
+        assert link.open, "the time for handshakes was over before"
 
 
 @pytest.mark.asyncio

@@ -151,6 +151,17 @@ def test_a_certificate_counts_for_whom_it_names(
     assert caplog.text.count(f"certificate names {b.identity.hex()}") == 1, "said once"
 
 
+def test_a_forged_certificate_that_names_a_peer_is_not_that_peers(
+    tmp_path: Path, a: LinkCertificate, b: LinkCertificate
+) -> None:
+    forged = certificate_of(tmp_path / "thief", "b")
+    trust = Trust(a)
+    trust.admit([peer_of(b), Peer(identity_of("thief"), forged.der, "")])
+    assert forged.identity == b.identity
+    assert trust.whose(forged.der) is None
+    assert trust.whose(b.der) == peer_of(b)
+
+
 def test_a_certificate_that_is_none_keeps_nobody_else_out(
     a: LinkCertificate, b: LinkCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -198,6 +209,14 @@ def test_what_was_said_before_the_end_is_heard(ends: tuple[SecureChannel, Secure
     there.receive(memoryview(here.encrypt(b"last ") + here.encrypt(b"words") + here.say_goodbye()))
     assert there.decrypt() == b"last words"
     with pytest.raises(LinkEnded, match="The peer closed the link"):
+        there.decrypt()
+
+
+def test_what_came_before_noise_is_heard(ends: tuple[SecureChannel, SecureChannel]) -> None:
+    here, there = ends
+    there.receive(memoryview(here.encrypt(b"good") + b"\x17\x03\x03\x00\x20" + bytes(32)))
+    assert there.decrypt() == b"good"
+    with pytest.raises(LinkEnded, match="TLS ended the link: "):
         there.decrypt()
 
 
