@@ -32,9 +32,6 @@ class LinkOwner(Protocol):
     scratch: memoryview
     """Into which all links of one event loop read, one after the other."""
 
-    def connected(self, link: Link) -> None:
-        """There is a connection, which will be followed by `forget` in any case."""
-
     def judge(self, link: Link, certificate: bytes) -> bytes:
         """The identity of the peer that proved to hold this certificate. Raises LinkError to end the link."""
 
@@ -42,7 +39,7 @@ class LinkOwner(Protocol):
         """A frame came."""
 
     def forget(self, link: Link, was_open: bool, error: LinkError) -> None:
-        """It is over. Called once, from the event loop and not from within a call of the link."""
+        """It is over. Called once for each connection, by the event loop rather than from within a call."""
 
 
 class Stage(Enum):
@@ -174,7 +171,6 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._owner.connected(self)
         if self._stage is Stage.ENDED:  # while it was being made
             transport.abort()
             return

@@ -71,7 +71,7 @@ class Links:
         self._closed = False
         self._loading: asyncio.TimerHandle | None = None
         self._checking: asyncio.TimerHandle | None = None
-        self._connected: set[Link] = set()
+        self._connected: set[Link] = set()  # all, in whatever state
         self._deserted = asyncio.Event()
         self._deserted.set()
 
@@ -146,10 +146,6 @@ class Links:
 
     # Called by links
 
-    def connected(self, link: Link) -> None:
-        self._connected.add(link)
-        self._deserted.clear()
-
     def judge(self, link: Link, certificate: bytes) -> bytes:
         """Let the link in under the identity that its certificate proves. Raises LinkError."""
         peer = self._trust.whose(certificate)
@@ -186,7 +182,7 @@ class Links:
         link = Link(SecureChannel(self._trust.accepting, accepting=True), self)
         self._unproven.add(link)
         asyncio.get_running_loop().call_later(self._times.handshake_s, self._give_up_on, link)
-        return link
+        return self._connected_by(link)
 
     def _give_up_on(self, link: Link) -> None:
         if link in self._unproven:
@@ -215,26 +211,31 @@ class Links:
         return peer
 
     async def _dial(self, peer: Peer) -> Link:
-        """Connect, shake hands and wait until the peer has spoken. Cancelled by `close` alone."""
+        """Raises Unreachable. Cancelled by `close` alone."""
         where = f"{_name(peer.identity)} at {peer.address}"
-        link = None
+        patience_s = self._times.dial_s
         try:
-            channel = SecureChannel(self._trust.dialling(peer), accepting=False)
-            link = Link(channel, self, expected=peer.identity)
-            async with asyncio.timeout(self._times.dial_s):
-                await asyncio.get_running_loop().create_connection(lambda: link, *_split(peer.address))
-                failure = await link.ready
+            async with asyncio.timeout(patience_s):
+                return await self._connect(peer)
+        except LinkError as error:
+            raise Unreachable(f"{where} opens no link: {error.sentence}", retry=error.retry) from error
         except TimeoutError:
-            raise Unreachable(
-                f"{where} did not answer within {self._times.dial_s:g} s.", retry=True
-            ) from None
-        except OSError as error:
+            raise Unreachable(f"{where} did not answer within {patience_s:g} s.", retry=True) from None
+        except (OSError, OverflowError, ValueError) as error:  # the last two: an address that cannot be one
             raise Unreachable(f"{where} cannot be reached: {_said(error)}.", retry=True) from error
+
+    async def _connect(self, peer: Peer) -> Link:
+        """Connect, shake hands and wait until the peer has spoken."""
+        link = Link(SecureChannel(self._trust.dialling(peer), accepting=False), self, expected=peer.identity)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: self._connected_by(link), *_split(peer.address))
+            failure = await link.ready
         finally:
-            if link is not None and not link.open:
+            if not link.open:
                 link.close("It was not wanted any more.")
         if failure is not None:
-            raise Unreachable(f"{where} opens no link: {failure.sentence}", retry=failure.retry)
+            raise failure
         return link
 
     def _dialled(self, identity: bytes, dial: asyncio.Task[Link]) -> None:
@@ -242,7 +243,13 @@ class Links:
         if not dial.cancelled():
             dial.exception()  # those who waited for it may all have gone
 
-    # Open links
+    # Links there are
+
+    def _connected_by(self, link: Link) -> Link:
+        """To be called by what makes the connection: from then on the link will be forgotten by itself."""
+        self._connected.add(link)
+        self._deserted.clear()
+        return link
 
     def _usable(self, identity: bytes) -> Link | None:
         return next((link for link in self._open.get(identity, ()) if link.open), None)
@@ -283,5 +290,5 @@ def _name(identity: bytes) -> str:
     return f"The peer {identity.hex()[:16]}"
 
 
-def _said(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

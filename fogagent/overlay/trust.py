@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from fogagent.overlay.certificates import BadCertificate, LinkCertificate, named_identity
+from fogagent.overlay.link_errors import HandshakeFailed
 
 SLICE = 32
 """So many anchors are loaded at once: OpenSSL sorts all of them for each, and thousands take a second."""
@@ -86,10 +87,13 @@ class Trust:
         """For a link to this peer: nobody else's certificate will do.
 
         Raises:
-            ssl.SSLError: TLS cannot use its certificate.
+            HandshakeFailed: TLS cannot use the certificate, or our own can no longer be read.
         """
-        context = self._fresh_context(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=peer.certificate)
+        try:
+            context = self._fresh_context(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(cadata=peer.certificate)
+        except OSError as error:
+            raise HandshakeFailed(f"TLS cannot use the certificates: {error}.", retry=False) from error
         return context
 
     def _fresh_context(self, protocol: int) -> ssl.SSLContext:

@@ -163,6 +163,24 @@ async def test_who_cannot_be_dialled(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", f"{'x' * 64}.example:1", "[::1::1]:1", "nonsense"])
+async def test_an_address_that_can_be_none_is_unreachable(tmp_path: Path, address: str) -> None:
+    async with Node(tmp_path, "a") as a, Node(tmp_path, "b") as b:
+        a.links.admit([b.peer._replace(address=address)])
+        with pytest.raises(Unreachable, match="cannot be reached: "):
+            await a.links.get(b.identity)
+
+
+@pytest.mark.asyncio
+async def test_a_certificate_of_ours_that_is_gone_is_named(tmp_path: Path) -> None:
+    async with Node(tmp_path, "a") as a, Node(tmp_path, "b") as b:
+        acquaint(a, b)
+        a.certificate.path.unlink()
+        with pytest.raises(Unreachable, match=r"TLS cannot use the certificates: .*No such file"):
+            await a.links.get(b.identity)
+
+
+@pytest.mark.asyncio
 async def test_a_peer_without_an_address_is_reached_by_the_link_it_opened(tmp_path: Path) -> None:
     async with Node(tmp_path, "a") as a, Node(tmp_path, "b") as b:
         b.links.admit([a.peer._replace(address="")])
@@ -213,6 +231,19 @@ async def test_closing_ends_all_links(tmp_path: Path) -> None:
         assert a.closed == [(link, "This node closes its links.")]
         assert await b.end() == "The peer closed the link."
         assert b.frames == [(1, b"last words")]
+
+
+@pytest.mark.asyncio
+async def test_who_comes_while_a_node_closes_is_not_let_in(tmp_path: Path) -> None:
+    async with Node(tmp_path, "a") as a, Node(tmp_path, "b") as b:
+        acquaint(a, b)
+        coming = asyncio.create_task(b.links.get(a.identity))
+        for _ in range(3):  # turns of the loop: connected, and no further
+            await asyncio.sleep(0)
+        await a.links.close()
+        with pytest.raises(Unreachable):
+            await coming
+        assert not a.closed
 
 
 @pytest.mark.asyncio
