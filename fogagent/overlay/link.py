@@ -21,7 +21,9 @@ from fogagent.overlay.secure import SecureChannel
 HIGH_WATER = 256 * 1024
 """With more than this waiting for the network, a link is full."""
 BATCH_BYTES = 64 * 1024
-"""So much is encrypted at once, without waiting for the end of the loop's turn."""
+"""With so much to send, the end of the loop's turn is not waited for."""
+SLICE_BYTES = 128 * 1024
+"""So much is encrypted at once. TLS keeps buffers of the largest size they ever had, for each link."""
 TLS_BACKLOG = 64 * 1024
 """What TLS itself may owe a peer that does not read, such as answers to changes of keys."""
 
@@ -299,11 +301,12 @@ class Link(asyncio.BufferedProtocol):
         self._flush_due = False
         if self._blocked or not self._queue:
             return
-        plain = b"".join(self._queue)
+        plain = memoryview(b"".join(self._queue))
         self._drop_queue()
         self._liveness.said_at = self._loop.time()
         try:
-            self._write(self._channel.encrypt(plain))
+            for start in range(0, len(plain), SLICE_BYTES):
+                self._write(self._channel.encrypt(plain[start : start + SLICE_BYTES]))
         except LinkError as error:
             self._end(error)
 

@@ -1,7 +1,7 @@
 """TLS over memory: bytes of the wire in, plain bytes out, and the other way. Knows no socket.
 
-asyncio's own TLS transport is as fast, but it holds a buffer of 256 KiB for each connection, be it idle or a
-stranger's, and tells nobody of handshakes that failed, so that those under way cannot be counted.
+asyncio's own TLS transport holds a buffer of 256 KiB for each connection, be it idle or a stranger's, and
+tells nobody of handshakes that failed, so that those under way could not be counted.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SecureChannel:
             raise LinkEnded("The peer closed the link.")
         return b"".join(records)  # the end comes with the next call
 
-    def encrypt(self, plain: bytes) -> bytes:
+    def encrypt(self, plain: bytes | memoryview) -> bytes:
         """For the network."""
         try:
             self._tls.write(plain)

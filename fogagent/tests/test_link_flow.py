@@ -69,7 +69,7 @@ async def test_frames_of_one_turn_leave_together(tmp_path: Path, monkeypatch: py
     batches: list[int] = []
     encrypt = SecureChannel.encrypt
 
-    def counted(channel: SecureChannel, plain: bytes) -> bytes:
+    def counted(channel: SecureChannel, plain: bytes | memoryview) -> bytes:
         batches.append(len(plain))
         return encrypt(channel, plain)
 
@@ -89,7 +89,7 @@ async def test_a_reader_that_holds_stops_the_writer(tmp_path: Path) -> None:
         b.on_frame = lambda link: link.hold()
         pushing = asyncio.create_task(push(of_a, frames, size))
         await b.until(lambda: bool(b.frames))
-        for _ in range(1000):  # turns of the loop, in each of which a link that reads takes 256 KiB
+        for _ in range(1000):  # turns of the loop, in each of which a link that reads takes 64 KiB
             await asyncio.sleep(0)
         assert of_a.full
         assert not pushing.done()
