@@ -202,9 +202,9 @@ KEEP_OUTPUT_DAYS = env.number("FOGPANEL_KEEP_OUTPUT_DAYS", 7, least=0.01, most=3
 KEEP_EXPLANATIONS_DAYS = env.number("FOGPANEL_KEEP_EXPLANATIONS_DAYS", 2, least=0.01, most=36_500)
 KEEP_EVENTS_DAYS = env.number("FOGPANEL_KEEP_EVENTS_DAYS", 365, least=0.01, most=36_500)
 
-# Message type → handler of a list of (node, message); see docs/design.md, "Seams". Order is the order
-# in which the handlers of one batch run.
-AGENT_HANDLERS = {
+# Message type → handler of a list of (node, message), or a list of such handlers; see docs/design.md,
+# "Seams". Order is the order in which the handlers of one batch run.
+AGENT_HANDLERS: dict[str, str | list[str]] = {
     "facts": "nodes.handlers.store_facts",
     "heartbeat": "nodes.handlers.store_heartbeats",
     # What a node holds is compared with what it had acknowledged before it connected, so this comes first.
@@ -220,6 +220,8 @@ AGENT_HANDLERS = {
 }
 # Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.
 PLACING_PAUSED = "services.control.placing_is_paused"
+# Called with the ids of nodes that have just connected, within the same transaction.
+NODE_CONNECTED_HANDLERS: list[str] = []
 # Called with the ids of nodes that went (silent, goodbye, drained, removed) and a sentence.
 NODE_GONE_HANDLERS = ["tasks.failover.release_nodes"]
 

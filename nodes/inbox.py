@@ -1,8 +1,8 @@
 """What agents sent, stored in batches: one transaction a batch, acknowledged after its commit.
 
 While one batch is being stored the next one gathers, so batches grow with the backlog. Each message
-type has one handler (`settings.AGENT_HANDLERS`), which takes a list of all such messages of a batch
-and may answer with messages for nodes.
+type has a handler (`settings.AGENT_HANDLERS`), or several, which take a list of all such messages of a
+batch and may answer with messages for nodes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from fogagent.messages import (
     Holding,
     Message,
     OverlayFacts,
+    OverlayStatus,
     Problem,
     encode_message,
 )
@@ -47,7 +48,7 @@ log = structlog.get_logger(__name__)
 BATCH_MESSAGES = 500
 ROOM_MESSAGES = 4000  # with more than this waiting, connections are read no further
 RETRIES = 20  # of a batch, while the database itself answers
-OF_THIS_CONNECTION = (Facts, Heartbeat, Holding, Acknowledge, OverlayFacts, Goodbye)
+OF_THIS_CONNECTION = (Facts, Heartbeat, Holding, Acknowledge, OverlayFacts, OverlayStatus, Goodbye)
 """What a node says of itself now; from a connection that a newer one replaced it is out of date."""
 
 Received: TypeAlias = tuple[int, Any]  # node id, message
@@ -64,8 +65,12 @@ class Arrival:
 
 
 @cache
-def handlers() -> dict[str, Handler]:
-    return {kind: import_string(dotted) for kind, dotted in settings.AGENT_HANDLERS.items()}
+def handlers() -> dict[str, list[Handler]]:
+    """By message type. A setting names one by its dotted path, or several, in their order, by a list."""
+    return {
+        kind: [import_string(dotted) for dotted in ([named] if isinstance(named, str) else named)]
+        for kind, named in settings.AGENT_HANDLERS.items()
+    }
 
 
 class Inbox(Tireless):
@@ -164,9 +169,10 @@ def _store_together(batch: Sequence[Arrival], clock: Callable[[], datetime]) -> 
         now = clock()  # the locks may have been long in coming; what is stored happened after it
         replies: list[Reply] = []
         by_kind = _by_kind(batch, dict(select(_EPOCHS, ids=speaking)))
-        for kind, handle in handlers().items():
+        for kind, several in handlers().items():
             if received := by_kind.get(kind):
-                replies += handle(received, now) or ()
+                for handle in several:
+                    replies += handle(received, now) or ()
         return replies
 
     return with_nodes(speaking, handle_all)

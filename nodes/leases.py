@@ -15,6 +15,7 @@ from fogpanel.parameters.store import current
 from fogpanel.rows import update_each
 from fogpanel.wakes import wake
 from nodes import behaviour, outbox
+from nodes.connected import tell_connected
 from nodes.locks import locked_nodes
 from nodes.models import Node
 
@@ -79,6 +80,7 @@ def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelc
         behaviour.note_connected([node.id for node in welcome], now)
         # The welcome says it anew; an older order that was never acknowledged would contradict it.
         outbox.withdraw([beat_subject(node.id) for node in welcome], now)
+        tell_connected([node.id for node in welcome], now)
         audit.record_each("node.connected", ((told, node) for node in welcome if (told := _return_of(node))))
         wake("took-over", *(f"{lease.node_id}:{lease.epoch}" for lease in leases.values()))
         wake("node-changed", *(node.id for node in welcome))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.db import OperationalError, connection
 
-from conftest import MakeNode
+from conftest import MakeNode, take_lease
+from nodes import connected
 from nodes.doorkeeper import AT_ONCE, Doorkeeper
 from nodes.leases import Claim, Lease, NotWelcome
 from nodes.models import Node
@@ -90,3 +93,27 @@ def test_who_left_before_is_not_let_in(make_node: MakeNode) -> None:
     knock(doorkeeper, other)
     doorkeeper.turn()
     assert set(Node.objects.filter(connected=True)) == {other}
+
+
+def note_connected(node_ids: Sequence[int], now: datetime) -> None:
+    assert connection.in_atomic_block
+    Node.objects.filter(id__in=node_ids).update(hostname=f"connected at {now:%Y}")
+
+
+@pytest.fixture
+def noting(settings: LazySettings) -> Iterator[None]:
+    settings.NODE_CONNECTED_HANDLERS = [f"{__name__}.note_connected"]
+    connected.handlers.cache_clear()
+    yield
+    connected.handlers.cache_clear()
+
+
+@pytest.mark.usefixtures("noting")
+def test_whoever_has_to_tell_a_node_something_anew_is_called_when_it_connects(make_node: MakeNode) -> None:
+    came, refused, absent = make_node(), make_node(approved_at=None), make_node()
+    take_lease(came)
+    with pytest.raises(NotWelcome):
+        take_lease(refused)
+    told = dict(Node.objects.values_list("id", "hostname"))
+    assert told[came.id].startswith("connected at")
+    assert (told[refused.id], told[absent.id]) == ("", "")

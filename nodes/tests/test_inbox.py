@@ -49,6 +49,20 @@ def unlucky(settings: LazySettings) -> Any:
     inbox.handlers.cache_clear()
 
 
+def say_seen(received: Sequence[tuple[int, Started]], now: datetime) -> list[tuple[int, Problem]]:
+    return [(node_id, Problem(code="seen", sentence="")) for node_id, _ in received]
+
+
+@pytest.fixture
+def both(settings: LazySettings) -> Any:
+    settings.AGENT_HANDLERS = {
+        "started": [f"{__name__}.{name}" for name in ("say_seen", "fail_for_attempt_13")]
+    }
+    inbox.handlers.cache_clear()
+    yield
+    inbox.handlers.cache_clear()
+
+
 def started(attempt: int) -> Started:
     return Started(seq=attempt, attempt=attempt, at=0.0)
 
@@ -102,3 +116,13 @@ def test_a_connection_that_closes_while_it_waits_for_room_disturbs_nobody(make_n
 
     asyncio.run(fill_and_leave())
     assert [arrival.messages for arrival in box._take()] == [[started(3)]]
+
+
+@pytest.mark.usefixtures("both")
+def test_several_handlers_of_one_kind_are_all_called_in_one_transaction(make_node: MakeNode) -> None:
+    good, bad = FakeSocket(make_node().id), FakeSocket(make_node().id)
+    store([Arrival(good, [started(1)]), Arrival(bad, [started(13)])])
+    # Of the message that the second one fails for, nothing the first one did or said is left.
+    assert good.sent == [Ack(seqs=[1])]
+    assert [message.code for message in bad.sent if isinstance(message, Problem)] == ["not-stored"]
+    assert Node.objects.get(id=good.node_id).hostname == "started 1"
