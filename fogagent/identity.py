@@ -7,13 +7,14 @@ is worth nothing for another.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from fogagent import private_file
 
 ENROL = b"fogpanel enrol v1\0"
 AGENT_HELLO = b"fogpanel agent hello v1\0"
@@ -44,20 +45,8 @@ class Identity:
             raw = path.read_bytes()
         except FileNotFoundError:
             fresh = cls.generate()
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(fresh.signing.private_bytes_raw() + fresh.sealing.private_bytes_raw())
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(temporary, path)  # unlike a rename, never replaces what another just made
-            except FileExistsError:
-                return cls.load_or_create(path)
-            finally:
-                temporary.unlink()
-            return fresh
+            private_file.create(path, fresh.signing.private_bytes_raw() + fresh.sealing.private_bytes_raw())
+            return cls.load_or_create(path)
         if len(raw) != 64:
             raise ValueError(f"{path} is not an identity: it must hold 64 bytes, has {len(raw)}.")
         return cls(

@@ -10,18 +10,17 @@ are the same in every certificate.
 
 from __future__ import annotations
 
-import os
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+from fogagent import private_file
 
 VALID_FROM = datetime(1970, 1, 1, tzinfo=UTC)
 """So that a node whose clock stands at zero after a power cut still links."""
@@ -57,7 +56,7 @@ class LinkCertificate:
         try:
             text = path.read_bytes()
         except FileNotFoundError:
-            _keep(path, _generate(identity))
+            private_file.create(path, _generate(identity))
             return cls.load_or_create(path, identity)
         der = _checked(path, text)
         if (named := named_identity(der)) != identity:
@@ -105,16 +104,6 @@ def _generate(identity: bytes) -> bytes:
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private + certificate.public_bytes(Encoding.PEM)
-
-
-def _keep(path: Path, text: bytes) -> None:
-    """Write the file wholly or not at all, with mode 600; when another process was faster, its file stays."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with NamedTemporaryFile(dir=path.parent) as file, suppress(FileExistsError):
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-        os.link(file.name, path)
 
 
 def _checked(path: Path, text: bytes) -> bytes:
