@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from fogagent.overlay.frames import Kind
 from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
 from fogagent.overlay.onion.errors import OnionError
 from fogagent.overlay.onion.outlet import CellLink
@@ -25,21 +26,39 @@ class Wire:
     net: Net
     owner: Box
     peer: bytes
-    dialled: bool
+    expected: bytes
     other: Wire | None = None
     closed: bool = False
     room: int = 1_000_000  # cells that may wait before it is full
     waiting: deque[bytes] = field(default_factory=deque)
     meddle: Meddle | None = None
-    crossed: int = 0
+    on_send: Callable[[], None] | None = None
+    asked: deque[Callable[[], None]] = field(default_factory=deque)
+    kept: int = 0
 
     @property
     def full(self) -> bool:
         return len(self.waiting) >= self.room
 
-    def send_cell(self, cell: bytes) -> None:
+    def send(self, kind: int, payload: bytes) -> None:
+        assert kind == Kind.CELL
         if not self.closed:
-            self.waiting.append(cell)
+            self.waiting.append(payload)
+            if self.on_send is not None:
+                self.on_send()
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        self.asked.append(callback)
+
+    def tell_room(self) -> None:
+        while self.asked and not self.full:
+            self.asked.popleft()()
+
+    def keep(self) -> None:
+        self.kept += 1
+
+    def release(self) -> None:
+        self.kept -= 1
 
 
 @dataclass(eq=False)
@@ -85,7 +104,7 @@ class Net:
             return None
         ours, theirs = self._by_identity[here], self._by_identity[there]
         if there not in ours.wires:
-            dialled, accepted = Wire(self, ours, there, True), Wire(self, theirs, here, False)
+            dialled, accepted = Wire(self, ours, there, there), Wire(self, theirs, here, b"")
             dialled.other, accepted.other = accepted, dialled
             ours.wires[there], theirs.wires[here] = dialled, accepted
         return ours.wires[there]
@@ -118,17 +137,14 @@ class Net:
         """Carry one cell over this link."""
         if wire.closed or not wire.waiting:
             return
-        was_full = wire.full
         cell = wire.waiting.popleft()
-        wire.crossed += 1
         assert wire.other is not None
         for arriving in wire.meddle(cell) if wire.meddle else [cell]:
             try:
                 wire.other.owner.switch.on_cell(wire.other, arriving)
             except OnionError as error:
                 self.closed_for.append(error)
-        if was_full and not wire.full:
-            wire.owner.switch.on_room(wire)
+        wire.tell_room()
 
     def run(self) -> None:
         """Until nothing moves any more."""

@@ -228,6 +228,7 @@ def test_circuits_that_come_and_go_leave_nothing_behind() -> None:
         net.open_circuit(3).close()
         net.run()
     assert at_rest(net)
+    assert not any(wire.kept for box in net.boxes for wire in box.wires.values())
     for box in net.boxes:
         for table in box.switch._tables.values():
             assert not (table.gone or table.outlet._waiting or table.outlet._sources)

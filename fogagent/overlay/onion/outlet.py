@@ -6,27 +6,33 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from fogagent.overlay.frames import Kind
+
 
 class CellLink(Protocol):
-    """A link, as circuits see it. ``peer`` is the identity of its other end, ``dialled`` whether this end
-    opened it; while it is ``full`` nothing should be sent, and it says when it is not any more."""
+    """What circuits need of a `fogagent.overlay.link.Link`."""
 
     peer: bytes
-    dialled: bool
+    expected: bytes
 
     @property
     def full(self) -> bool: ...
 
-    def send_cell(self, cell: bytes) -> None: ...
+    def send(self, kind: int, payload: bytes) -> None: ...
+
+    def on_room(self, callback: Callable[[], None]) -> None: ...
+
+    def keep(self) -> None: ...
+
+    def release(self) -> None: ...
 
 
 class Outlet:
-    """One link's cells. `flush` is to be called whenever the link has room again."""
-
     def __init__(self, link: CellLink) -> None:
         self.link = link
-        self._waiting: dict[int, deque[bytes]] = {}  # in the order of their turns
+        self._waiting: dict[int, deque[bytes]] = {}  # by circuit, in the order of their turns
         self._sources: dict[int, Callable[[], None]] = {}
+        self._asked = False  # to be told when the link has room
 
     def send(self, circuit: int, cell: bytes) -> None:
         queue = self._waiting.get(circuit)
@@ -34,12 +40,18 @@ class Outlet:
             queue.append(cell)
         elif self.link.full:
             self._waiting[circuit] = deque((cell,))
+            self._ask()
         else:
-            self.link.send_cell(cell)
+            self.link.send(Kind.CELL, cell)
 
     def ready(self, circuit: int) -> bool:
         """Whether a cell of this circuit would go out at once."""
-        return circuit not in self._waiting and not self.link.full
+        if circuit in self._waiting:
+            return False
+        if self.link.full:
+            self._ask()
+            return False
+        return True
 
     def when_ready(self, circuit: int, pump: Callable[[], None]) -> None:
         """Call ``pump`` whenever there is room again, until `drop`: cells of this circuit begin here."""
@@ -50,17 +62,30 @@ class Outlet:
         self._waiting.pop(circuit, None)
         self._sources.pop(circuit, None)
 
-    def flush(self) -> None:
-        """Send what waits while there is room, then let those send more where cells begin."""
+    def _ask(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self.link.on_room(self._on_room)
+
+    def _on_room(self) -> None:
+        self._asked = False
+        self._send_waiting()
+        self._let_sources_send()
+        if self.link.full:  # some may not have had their turn
+            self._ask()
+
+    def _send_waiting(self) -> None:
         while self._waiting and not self.link.full:
             circuit = next(iter(self._waiting))
             queue = self._waiting.pop(circuit)
-            self.link.send_cell(queue.popleft())
+            self.link.send(Kind.CELL, queue.popleft())
             if queue:
                 self._waiting[circuit] = queue
+
+    def _let_sources_send(self) -> None:
         for _ in range(len(self._sources)):
             if self.link.full or not self._sources:
-                break
+                return
             circuit = next(iter(self._sources))
             pump = self._sources[circuit] = self._sources.pop(circuit)  # next time it comes last
             pump()

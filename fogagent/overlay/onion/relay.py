@@ -41,6 +41,14 @@ class Side:
         self.on_leave()
 
 
+@dataclass
+class Traffic:
+    """Circuits of others that a relay has now, and what it passed on of them since it started, both ways."""
+
+    circuits: int = 0
+    cells: int = 0
+
+
 OnExtend = Callable[["RelayCircuit", bytes, bytes], None]
 """Asked to go on to the relay with this identity, with this half of a handshake: the answer is a call
 of `RelayCircuit.extended` or `RelayCircuit.not_extended`, now or later."""
@@ -54,14 +62,16 @@ class RelayCircuit:
         *,
         on_extend: OnExtend,
         on_begin: OnBegin,
+        traffic: Traffic,
     ) -> None:
         self.previous = previous
         self.next: Side | None = None
         self.closed = False
         self.streams = Streams(self, on_begin)
-        self._keys = keys
+        self._keys, self._traffic = keys, traffic
         self._on_extend = on_extend
         self._extending = False
+        traffic.circuits += 1
         previous.outlet.when_ready(previous.number, self.streams.pump)
 
     # --- Cells from the side of the client ---------------------------------------------------------
@@ -89,6 +99,7 @@ class RelayCircuit:
         if (plain := self._keys.forward.open(body)) is not None:
             self._heard(cells.unpack_message(plain))
         elif self.next is not None:
+            self._traffic.cells += 1
             self.next.relay(body)
         else:
             raise IntegrityError("What came to the end of the circuit was not meant for it.")
@@ -123,6 +134,7 @@ class RelayCircuit:
             return
         try:
             if command is Command.RELAY and not self._extending:
+                self._traffic.cells += 1
                 self.previous.relay(self._keys.backward.layer(bytes(body)))
             elif command is Command.CREATED and self._extending:
                 self._extending = False
@@ -153,6 +165,7 @@ class RelayCircuit:
         if self.closed:
             return
         self.closed = True
+        self._traffic.circuits -= 1
         self.previous.leave(reason if tell_previous else None)
         if self.next is not None:
             self.next.leave(reason if tell_next else None)

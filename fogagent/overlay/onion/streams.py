@@ -139,7 +139,9 @@ class Stream:
             self._close_if_done()
             return False
         self._window.sent()
-        self._streams.carrier.send(RelayCommand.DATA, self.number, self._next_data())
+        data = self._next_data()
+        self._streams.sent_bytes += len(data)
+        self._streams.carrier.send(RelayCommand.DATA, self.number, data)
         if not self._room.is_set() and 2 * self._outgoing_bytes <= BUFFER_BYTES:
             self._room.set()
         return True
@@ -233,6 +235,7 @@ class Streams:
     def __init__(self, carrier: Carrier, on_begin: OnBegin | None = None) -> None:
         """``on_begin`` where the other end may open streams, which is so at the end of a path."""
         self.carrier = carrier
+        self.sent_bytes = self.received_bytes = 0
         self._on_begin = on_begin
         self._window = Window(CIRCUIT_WINDOW, CIRCUIT_STEP)
         self._open: dict[int, Stream] = {}
@@ -272,6 +275,7 @@ class Streams:
     def _take_data(self, message: Message) -> None:
         if self._window.took():
             self.carrier.send(RelayCommand.SENDME, 0, b"")
+        self.received_bytes += len(message.data)
         if (stream := self._open.get(message.stream)) is not None:
             stream.take(message.data)
 

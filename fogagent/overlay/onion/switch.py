@@ -18,7 +18,7 @@ from fogagent.overlay.onion.crypto import KEY_BYTES, HopKeys
 from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
 from fogagent.overlay.onion.handshake import respond
 from fogagent.overlay.onion.outlet import CellLink, Outlet
-from fogagent.overlay.onion.relay import RelayCircuit, Side
+from fogagent.overlay.onion.relay import RelayCircuit, Side, Traffic
 from fogagent.overlay.onion.streams import OnBegin
 
 CIRCUITS_MAX = 2000
@@ -36,7 +36,7 @@ class _Table:
         self.outlet = Outlet(link)
         self.circuits: dict[int, OnCell] = {}
         self.gone: dict[int, Callable[[], None]] = {}  # what to do when the link is
-        self._last = 1 if link.dialled else 0
+        self._last = 1 if link.expected else 0  # odd where we have dialled
 
     def free_number(self) -> int:
         """The next number that this end of the link may choose. Raises ProtocolError if all are taken."""
@@ -51,10 +51,13 @@ class _Table:
         return number % 2 != self._last % 2
 
     def put(self, number: int, on_cell: OnCell, on_gone: Callable[[], None]) -> None:
+        if not self.circuits:
+            self.outlet.link.keep()
         self.circuits[number], self.gone[number] = on_cell, on_gone
 
     def remove(self, number: int) -> None:
-        self.circuits.pop(number, None)
+        if self.circuits.pop(number, None) is not None and not self.circuits:
+            self.outlet.link.release()
         self.gone.pop(number, None)
 
 
@@ -73,6 +76,7 @@ class Switch:
         self._identity, self._secret = identity, onion_secret
         self._reach, self._on_begin, self._relays = reach, on_begin, relays
         self._tables: dict[CellLink, _Table] = {}
+        self.traffic = Traffic()
 
     def circuits(self) -> int:
         """How many ends of circuits there are, one on each link."""
@@ -90,11 +94,6 @@ class Switch:
         elif command is Command.CREATE:
             self._create(table, number, body)
         # Else its circuit has ended here, and the other side did not know yet.
-
-    def on_room(self, link: CellLink) -> None:
-        """The link can take more."""
-        if (table := self._tables.get(link)) is not None:
-            table.outlet.flush()
 
     def on_link_closed(self, link: CellLink) -> None:
         table = self._tables.pop(link, None)
@@ -123,7 +122,13 @@ class Switch:
             table.outlet.send(number, cells.pack_destroy(number, error.reason))
             return
         side = Side(table.outlet, number, partial(table.remove, number))
-        circuit = RelayCircuit(side, HopKeys(agreed.keys), on_extend=self._extend, on_begin=self._on_begin)
+        circuit = RelayCircuit(
+            side,
+            HopKeys(agreed.keys),
+            on_extend=self._extend,
+            on_begin=self._on_begin,
+            traffic=self.traffic,
+        )
         table.put(number, circuit.on_cell, circuit.previous_gone)
         table.outlet.send(number, cells.pack_text(number, Command.CREATED, reply))
 
