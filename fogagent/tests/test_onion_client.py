@@ -1,0 +1,282 @@
+"""Circuits built ahead, shared by what may share them, rotated, and replaced when relays go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+
+from fogagent.overlay.directory import Directory, Relay
+from fogagent.overlay.link_errors import Unreachable
+from fogagent.overlay.onion import client as client_module
+from fogagent.overlay.onion.builds import BuildTimes
+from fogagent.overlay.onion.client import NoCircuit, OnionClient, OwnCircuit, StreamFailed
+from fogagent.overlay.onion.guards import Guards
+from fogagent.overlay.onion.outlet import CellLink
+from fogagent.overlay.onion.path import Wishes
+from fogagent.overlay.onion.streams import Stream
+from fogagent.tests.onion_net import Box, Heard, Net, Wire, echo
+
+THREE = Wishes()
+
+
+class LiveNet(Net):
+    """Cells go on their way by themselves, in the event loop. Relays can be down, or swallow cells."""
+
+    def __init__(self, relays: int) -> None:
+        super().__init__(relays)
+        self.down: set[bytes] = set()
+        self.silent: set[bytes] = set()
+        self._going = False
+
+    def link(self, here: bytes, there: bytes) -> Wire | None:
+        if there in self.down or here in self.down:
+            return None
+        wire = super().link(here, there)
+        if wire is not None and wire.other is not None:
+            wire.on_send = wire.other.on_send = self.go
+        return wire
+
+    def go(self) -> None:
+        if not self._going:
+            self._going = True
+            asyncio.get_running_loop().call_soon(self._step)
+
+    def _step(self) -> None:
+        self._going = False
+        for box in self.boxes:
+            for wire in list(box.wires.values()):
+                assert wire.other is not None
+                if wire.peer in self.silent:
+                    wire.waiting.clear()
+                self.carry(wire)
+        if any(wire.waiting for box in self.boxes for wire in box.wires.values()):
+            self.go()
+
+    def take_down(self, box: Box) -> None:
+        """It is killed: its links break, and nobody reaches it any more."""
+        for peer in list(box.wires):
+            self.cut(self.boxes.index(box), self.boxes.index(self._by_identity[peer]))
+        self.down.add(box.identity)
+
+    @property
+    def directory(self) -> Directory:
+        relays = [
+            Relay(
+                node=number,
+                name=f"relay-{number}",
+                identity=box.identity,
+                onion_key=box.target.onion_key,
+                sealing_key=bytes(32),
+                certificate=b"certificate",
+                address=f"10.{number}.0.1:9000",
+                flags=["relay", "guard", "exit"],
+            )
+            for number, box in enumerate(self.boxes)
+            if number
+        ]
+        return Directory(1, 0.0, 1e12, {relay.identity: relay for relay in relays})
+
+
+class Clock:
+    """Time that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class User:
+    """A client with its net and its clock."""
+
+    def __init__(self, relays: int) -> None:
+        self.net, self.clock = LiveNet(relays), Clock()
+        for box in self.net.boxes[1:]:
+            box.on_begin = echo
+        me = self.net.boxes[0]
+        self.client = OnionClient(
+            me.switch,
+            self.get_link,
+            me.identity,
+            guards=Guards(),
+            times=BuildTimes(),
+            rng=Random(1),
+            clock=self.clock,
+            wall=self.clock,
+        )
+        self.client.use(self.net.directory)
+
+    async def get_link(self, identity: bytes) -> CellLink:
+        wire = self.net.link(self.net.boxes[0].identity, identity)
+        if wire is None:
+            raise Unreachable("It is down.", retry=True)
+        return wire
+
+    async def open(self, isolation: object = "", wishes: Wishes = THREE) -> tuple[Stream, OwnCircuit]:
+        """A stream and the circuit that it is on."""
+        stream = await self.client.open_stream(b"echo", wishes, isolation)
+        return stream, next(one for one in self.client.circuits if one.circuit.streams is stream._streams)
+
+    def box_of(self, own: OwnCircuit, hop: int) -> Box:
+        return self.net._by_identity[own.path[hop].identity]
+
+
+@asynccontextmanager
+async def running(user: User) -> AsyncIterator[User]:
+    task = asyncio.create_task(user.client.run())
+    try:
+        yield user
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - what changes here tells nobody
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def user() -> User:
+    return User(8)
+
+
+@pytest.mark.asyncio
+async def test_a_stream_carries_what_is_written(user: User) -> None:
+    stream, own = await user.open()
+    heard = Heard(stream)
+    stream.write(b"hello" * 10_000)
+    await until(lambda: heard.data == b"hello" * 10_000)
+    assert len(own.path) == 3
+    assert len({relay.identity for relay in own.path}) == 3
+
+
+@pytest.mark.asyncio
+async def test_streams_share_a_circuit_unless_they_are_isolated(user: User) -> None:
+    _, first = await user.open("a")
+    _, again = await user.open("a")
+    _, other = await user.open("b")
+    _, longer = await user.open("a", Wishes(hops=4))
+    assert first is again
+    assert len({id(one) for one in (first, other, longer)}) == 3
+
+
+@pytest.mark.asyncio
+async def test_circuits_are_ready_before_they_are_needed(user: User) -> None:
+    async with running(user):
+        user.client.want(THREE)
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD)
+        ready = list(user.client.circuits)
+        _, own = await user.open()
+        assert own in ready
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD + 1)
+
+
+@pytest.mark.asyncio
+async def test_a_circuit_takes_no_new_streams_after_a_while_but_keeps_those_it_has(user: User) -> None:
+    async with running(user):
+        stream, first = await user.open()
+        user.clock.now += client_module.ROTATE_S
+        _, second = await user.open()
+        assert first is not second
+        heard = Heard(stream)
+        stream.write(b"still here")
+        await until(lambda: heard.data == b"still here")
+        assert first.is_open
+        stream.finish()
+        await until(lambda: not first.is_open)
+        assert second.is_open
+
+
+@pytest.mark.asyncio
+async def test_what_waited_too_long_is_replaced(user: User) -> None:
+    async with running(user):
+        user.client.want(THREE)
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD)
+        old = list(user.client.circuits)
+        user.clock.now += client_module.FRESH_S
+        user.client.want(THREE)
+        await until(lambda: not any(one.is_open for one in old))
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("hop", [0, 1, 2])
+async def test_when_a_relay_is_killed_open_streams_end_and_new_ones_work(user: User, hop: int) -> None:
+    stream, own = await user.open()
+    heard = Heard(stream)
+    user.net.take_down(user.box_of(own, hop))
+    await until(lambda: heard.end)
+    assert heard.end == "circuit"
+    for number in range(20):
+        _, another = await user.open(number)
+        assert user.box_of(own, hop) not in [user.box_of(another, each) for each in range(3)]
+
+
+@pytest.mark.asyncio
+async def test_a_relay_that_says_nothing_is_left_out(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user.client.times, "timeout_s", lambda hops: 0.05)
+    _, own = await user.open()
+    silent = user.box_of(own, 1)
+    user.net.silent.add(silent.identity)
+    for number in range(10):
+        _, another = await user.open(number)
+        assert another.path[1].identity != silent.identity
+    assert user.client.times._failures == 0
+
+
+@pytest.mark.asyncio
+async def test_a_guard_that_cannot_be_reached_is_not_the_last(user: User) -> None:
+    _, own = await user.open()
+    user.net.take_down(user.box_of(own, 0))
+    _, another = await user.open()
+    assert another.path[0] != own.path[0]
+
+
+@pytest.mark.asyncio
+async def test_nothing_can_be_built_without_relays(user: User) -> None:
+    user.client._roster = None
+    with pytest.raises(NoCircuit, match="no directory"):
+        await user.open()
+    with pytest.raises(NoCircuit, match="No exit"):
+        user.client.use(user.net.directory)
+        await user.open(wishes=Wishes(exit_region="nowhere"))
+    assert "nowhere" in user.client.trouble
+
+
+@pytest.mark.asyncio
+async def test_what_the_exit_refuses_is_not_tried_elsewhere(user: User) -> None:
+    for box in user.net.boxes[1:]:
+        box.on_begin = lambda stream, _: stream.abort("not-allowed", "Not there.")
+    with pytest.raises(StreamFailed, match="Not there") as caught:
+        await user.open()
+    assert caught.value.code == "not-allowed"
+    assert sum(len(box.begun) for box in user.net.boxes) == 1
+
+
+@pytest.mark.asyncio
+async def test_an_exit_that_never_answers_is_not_waited_for_for_ever(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "OPEN_S", 0.05)
+    for box in user.net.boxes[1:]:
+        box.on_begin = None
+    with pytest.raises(StreamFailed) as caught:
+        await user.open()
+    assert caught.value.code == "timeout"
+
+
+@pytest.mark.asyncio
+async def test_build_times_and_guards_are_learned(user: User) -> None:
+    async with running(user):
+        user.client.want(THREE)
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD)
+    assert sum(bucket.builds for bucket in user.client.times.histogram(3)) == client_module.AHEAD
+    assert len(user.client.guards.kept) == 1
+    assert {one.path[0].identity for one in user.client.circuits} == {user.client.guards.kept[0].identity}
