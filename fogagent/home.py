@@ -59,6 +59,29 @@ class Home:
         """The last good relay directory."""
         return self.path / "directory"
 
+    @property
+    def guards(self) -> Path:
+        """The relays that our circuits enter by."""
+        return self.path / "guards.json"
+
+    @property
+    def build_times(self) -> Path:
+        """How long circuits took to build."""
+        return self.path / "builds.json"
+
+    @property
+    def tunnels(self) -> Path:
+        """The ports that tunnels had last."""
+        return self.path / "tunnels.json"
+
+    @property
+    def link_certificate(self) -> Path:
+        return self.path / "link.pem"
+
+    @property
+    def onion_key(self) -> Path:
+        return self.path / "onion.key"
+
     def lock(self) -> int:
         """Make the folder ours for as long as this process lives; returns the open descriptor.
 

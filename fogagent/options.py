@@ -11,6 +11,8 @@ from pathlib import Path
 NODE_TYPES = ("compute_node", "edge_device", "relay_node", "mixnode", "gateway")
 FLAGS = ("compute", "relay", "mix", "exit", "entry")
 ALLOWANCES = ("command", "container", "network")
+LINK_PORT = 9171
+"""Where relays accept links if their owner names no other port."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,6 +24,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     _add_panel_options(parser)
     _add_machine_options(parser)
+    _add_overlay_options(parser)
     parser.set_defaults(act="fogagent.joining:run")
 
 
@@ -55,6 +58,41 @@ def _add_machine_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="let tasks run sandboxed commands, containers, or use the network; may be repeated",
+    )
+
+
+def _add_overlay_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "the overlay",
+        "Links between agents, for circuits and tunnels. A relay accepts them, others only dial.",
+    )
+    group.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="where links are accepted, or none (default: a relay beside its panel takes a free port on "
+        f"127.0.0.1, any other relay 0.0.0.0:{LINK_PORT}, and a node that is no relay accepts none)",
+    )
+    group.add_argument(
+        "--address", metavar="HOST:PORT", default="", help="where other nodes reach this one, if elsewhere"
+    )
+    group.add_argument(
+        "--family",
+        default="",
+        metavar="NAME",
+        help="the same for all relays of one owner: no circuit has two",
+    )
+    group.add_argument(
+        "--exit-allow",
+        action="append",
+        default=[],
+        metavar="NAME=NETWORK[:PORT]",
+        help="let an exit reach these private addresses, such as lab=10.1.0.0/16; may be repeated",
+    )
+    group.add_argument(
+        "--exit-mb-per-s",
+        type=partial(_between, 0.001, 100_000.0),
+        metavar="MB",
+        help="the most that an exit passes on, both directions together",
     )
 
 

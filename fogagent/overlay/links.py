@@ -157,7 +157,7 @@ class Links:
         links = self._open.get(peer.identity, [])
         if len(links) >= self._limits.links_per_peer:
             raise LinkEnded(f"There are {len(links)} links with this peer already.")
-        if self._count() >= self._limits.links:
+        if len(self) >= self._limits.links:
             raise LinkEnded(f"This node has its {self._limits.links} links already.")
         self._unproven.discard(link)
         self._open.setdefault(peer.identity, []).append(link)
@@ -207,7 +207,7 @@ class Links:
             raise Unreachable(f"{_name(identity)} is not in the directory, or not with its key.", retry=True)
         if not peer.address:
             raise Unreachable(f"{_name(identity)} accepts no links: it has no address.", retry=False)
-        if self._count() + len(self._dials) >= self._limits.links:
+        if len(self) + len(self._dials) >= self._limits.links:
             raise Unreachable(f"This node has its {self._limits.links} links already.", retry=True)
         return peer
 
@@ -258,7 +258,8 @@ class Links:
     def _all_open(self) -> Iterator[Link]:
         return chain.from_iterable(self._open.values())
 
-    def _count(self) -> int:
+    def __len__(self) -> int:
+        """How many links are open."""
         return sum(map(len, self._open.values()))
 
     def _check_later(self) -> None:

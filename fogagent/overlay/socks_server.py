@@ -66,11 +66,21 @@ class SocksServer:
         self.most_clients, self.request_timeout_s = most_clients, request_timeout_s
         self.on_closed = on_closed
         self._clients: set[_Client] = set()
+        self._gone_sent = self._gone_received = 0  # bytes of clients that are gone
         self._listening: asyncio.Server | None = None
 
     @property
     def clients(self) -> int:
         return len(self._clients)
+
+    @property
+    def sent_bytes(self) -> int:
+        """From all clients so far into the overlay."""
+        return self._gone_sent + sum(client.traffic[0] for client in self._clients)
+
+    @property
+    def received_bytes(self) -> int:
+        return self._gone_received + sum(client.traffic[1] for client in self._clients)
 
     async def listen(self, host: str, port: int) -> int:
         """Returns the port; 0 asks for a free one.
@@ -102,6 +112,8 @@ class SocksServer:
 
     def leave(self, client: _Client, closed: Closed) -> None:
         self._clients.discard(client)
+        self._gone_sent += closed.sent_bytes
+        self._gone_received += closed.received_bytes
         self.on_closed(closed)
 
 
@@ -213,12 +225,14 @@ class _Client(asyncio.Protocol):
             self._serving.cancel()
         self._leave(self._verdict or self._closed(Ending.LEFT, "The client left before its stream was open."))
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes from the client and to it."""
+        return (self._pump.sent_bytes, self._pump.received_bytes) if self._pump else (0, 0)
+
     def _closed(self, reason: str, sentence: str) -> Closed:
-        request, pump = self._parser.request, self._pump
-        target = None if request is None else request.target
-        return Closed(
-            reason, sentence, target, pump.sent_bytes if pump else 0, pump.received_bytes if pump else 0
-        )
+        request = self._parser.request
+        return Closed(reason, sentence, None if request is None else request.target, *self.traffic)
 
     def _leave(self, closed: Closed) -> None:
         self.gone.set()

@@ -1,0 +1,292 @@
+"""An agent's part in the overlay: its links, the circuits that it relays and its own, its exit.
+
+The core of circuits (`onion`) knows no network and no clock; this gives it both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from fogagent.home import Home
+from fogagent.identity import Identity
+from fogagent.messages import (
+    CircuitState,
+    CircuitTried,
+    GuardState,
+    OverlayFacts,
+    OverlayStatus,
+    PathVerdict,
+    TryCircuit,
+    TunnelSpec,
+)
+from fogagent.overlay.certificates import LinkCertificate
+from fogagent.overlay.directory import Directory
+from fogagent.overlay.exit_streams import ExitStreams, connect_to
+from fogagent.overlay.frames import Kind
+from fogagent.overlay.link_errors import CannotListen, Unreachable
+from fogagent.overlay.links import Link, Links, Peer
+from fogagent.overlay.onion.builds import BuildTimes
+from fogagent.overlay.onion.cells import CELL_BYTES
+from fogagent.overlay.onion.client import NoCircuit, OnionClient, OwnCircuit, StreamFailed
+from fogagent.overlay.onion.errors import ProtocolError
+from fogagent.overlay.onion.guards import Guard, Guards
+from fogagent.overlay.onion.key import load_or_create_onion_key
+from fogagent.overlay.onion.outlet import CellLink
+from fogagent.overlay.onion.path import Wishes
+from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.switch import Switch
+from fogagent.overlay.onion.verdicts import verdicts
+from fogagent.overlay.part import Part
+from fogagent.overlay.rate import RateLimit
+from fogagent.overlay.stream import Isolation, Reason, StreamRefused, Target
+from fogagent.overlay.trials import try_circuit
+from fogagent.overlay.tunnels import Tunnels, wishes_of
+
+SAVE_S = 60.0
+CIRCUITS_TOLD = 100
+
+log = logging.getLogger("fogagent")
+
+
+class Overlay:
+    """To be used from one event loop, from `start` to `close`."""
+
+    def __init__(
+        self,
+        home: Home,
+        identity: Identity,
+        part: Part,
+        rng: Random,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_change`` is called when `status` should be told before the next heartbeat.
+
+        Raises:
+            ValueError: a key or a certificate in the folder is none.
+        """
+        self._home, self._part = home, part
+        self._me = identity.public_key
+        self._onion_secret = load_or_create_onion_key(home.onion_key)
+        self._certificate = LinkCertificate.load_or_create(home.link_certificate, self._me)
+        self._links = Links(self._certificate, self._on_frame, self._on_closed)
+        self._exits = ExitStreams(part.exit_policy, limit=_limit(part))
+        self._switch = Switch(
+            self._me,
+            self._onion_secret,
+            reach=self._reach,
+            on_begin=self._exits.on_begin,
+            relays=part.relays,
+        )
+        self.client = OnionClient(
+            self._switch,
+            self._links.get,
+            self._me,
+            guards=Guards.decode(_read(home.guards)),
+            times=BuildTimes.decode(_read(home.build_times)),
+            rng=rng,
+            clock=time.monotonic,
+            wall=time.time,
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._directory: Directory | None = None
+        self._tunnels = Tunnels(self, home.tunnels, on_change)
+
+    async def start(self) -> OverlayFacts:
+        """Accept links, if we do; what the panel is to be told. Where links cannot be accepted, that is said,
+        and nobody is told an address."""
+        address = await self._listen()
+        self._spawn(self.client.run())
+        self._spawn(self._save_now_and_then())
+        return OverlayFacts(
+            onion_key=self._onion_secret.public_key().public_bytes_raw(),
+            certificate=self._certificate.der,
+            address=address,
+            family=self._part.family,
+        )
+
+    async def _listen(self) -> str:
+        """The address at which others reach us; empty where they cannot."""
+        part = self._part
+        if not part.host:
+            return ""
+        try:
+            port = await self._links.listen(part.host, part.port)
+        except CannotListen as error:
+            log.warning("%s This node relays nothing until that is mended and it is started anew.", error)
+            return ""
+        host = f"[{part.host}]" if ":" in part.host else part.host
+        return part.address or f"{host}:{port}"
+
+    def use(self, directory: Directory | None) -> None:
+        """Know these relays, and no others, from now on; None: nobody."""
+        relays = directory.relays.values() if directory is not None else ()
+        self._links.admit(
+            Peer(relay.identity, relay.certificate, relay.address)
+            for relay in relays
+            if relay.identity != self._me
+        )
+        self._directory = directory
+        self.client.use(directory)
+
+    # --- Orders ------------------------------------------------------------------------------------
+
+    async def set_tunnels(self, specs: Sequence[TunnelSpec]) -> None:
+        """Have these tunnels open and no others."""
+        await self._tunnels.set(specs)
+
+    async def try_circuit(self, order: TryCircuit) -> CircuitTried:
+        return await try_circuit(self.client, self._directory, order)
+
+    def want(self, wishes: Wishes) -> None:
+        """Have circuits ready for such wishes."""
+        self.client.want(wishes)
+
+    async def open_stream(
+        self, wishes: Wishes, rotate_s: float, tunnel: int, target: Target, isolation: Isolation
+    ) -> Stream:
+        """A stream of a tunnel. Raises StreamRefused."""
+        try:
+            return await self.client.open_stream(
+                connect_to(target), wishes, (tunnel, isolation), rotate_s=rotate_s
+            )
+        except NoCircuit as error:
+            raise StreamRefused(Reason.FAILED, str(error)) from error
+        except StreamFailed as error:
+            known = error.code in set(Reason)
+            raise StreamRefused(Reason(error.code) if known else Reason.FAILED, str(error)) from error
+
+    def status(self) -> OverlayStatus:
+        """How things are now."""
+        circuits = self.client.circuits[-CIRCUITS_TOLD:]
+        return OverlayStatus(
+            directory=self._directory.version if self._directory else 0,
+            links=len(self._links),
+            relayed_circuits=self._switch.traffic.circuits,
+            relayed_bytes=self._switch.traffic.cells * CELL_BYTES,
+            exit_streams=len(self._exits),
+            circuits=[self._circuit_state(own) for own in circuits],
+            tunnels=self._tunnels.states(),
+            guards=[self._guard_state(guard) for guard in self.client.guards.kept],
+            builds=[(bucket.up_to_ms, bucket.builds) for bucket in self.client.times.histogram()],
+            trouble=self.client.trouble,
+        )
+
+    def _circuit_state(self, own: OwnCircuit) -> CircuitState:
+        now = time.monotonic()
+        streams = own.circuit.streams
+        return CircuitState(
+            path=[relay.identity for relay in own.path],
+            age_s=now - own.built_at,
+            build_ms=1000 * own.build_s,
+            streams=len(streams),
+            sent_bytes=streams.sent_bytes,
+            received_bytes=streams.received_bytes,
+            rotates_in_s=None if own.used_at is None else max(0.0, own.rotates_at - now),
+            tunnels=self._served_by(own),
+            verdicts=self._verdicts(own),
+        )
+
+    def _served_by(self, own: OwnCircuit) -> list[int]:
+        """The tunnel that uses it, or those that may."""
+        if isinstance(own.isolation, tuple):
+            return [own.isolation[0]]
+        return [spec.tunnel for spec in self._tunnels.specs if wishes_of(spec) == own.wishes]
+
+    def _verdicts(self, own: OwnCircuit) -> list[PathVerdict]:
+        if self._directory is None:
+            return []
+        found = verdicts(own.path, self._directory, own.wishes, self.client.guards, self._me, time.time())
+        return [PathVerdict(rule=each.rule, state=each.state, sentence=each.sentence) for each in found]
+
+    def _guard_state(self, guard: Guard) -> GuardState:
+        return GuardState(
+            identity=guard.identity,
+            since=guard.since,
+            until=guard.since + guard.lasts_s,
+            reached=guard.confirmed_at is not None,
+        )
+
+    async def close(self) -> None:
+        """End everything, and keep what was learned."""
+        await self._tunnels.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.client.close()
+        await self._exits.close()
+        await self._links.close()
+        self._save()
+
+    # --- Links -------------------------------------------------------------------------------------
+
+    def _on_frame(self, link: Link, kind: int, payload: bytes) -> None:
+        if kind != Kind.CELL:
+            return
+        try:
+            self._switch.on_cell(link, payload)
+        except ProtocolError as error:
+            link.close(str(error))
+
+    def _on_closed(self, link: Link, sentence: str) -> None:
+        self._switch.on_link_closed(link)
+
+    def _reach(self, identity: bytes, then: Callable[[CellLink | None], None]) -> None:
+        async def reach() -> None:
+            try:
+                link = await self._links.get(identity)
+            except Unreachable as error:
+                log.debug("a circuit could not go on: %s", error)
+                then(None)
+            else:
+                then(link)
+
+        self._spawn(reach())
+
+    # --- Housekeeping ------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a part of the overlay failed", exc_info=error)
+
+    async def _save_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_S)
+            self._save()
+
+    def _save(self) -> None:
+        """Lost with a kill, guards and times of the last minute are learned anew."""
+        try:
+            _replace(self._home.guards, self.client.guards.encode())
+            _replace(self._home.build_times, self.client.times.encode())
+        except OSError as error:
+            log.warning("What was learned of circuits cannot be kept: %s.", error)
+
+
+def _limit(part: Part) -> RateLimit | None:
+    rate = part.exit_bytes_per_s
+    return None if rate is None else RateLimit(rate, rate, time.monotonic())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(content)
+    fresh.replace(path)

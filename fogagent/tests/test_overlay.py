@@ -1,0 +1,285 @@
+"""Whole overlays on loopback: real links, real circuits, a SOCKS port and an exit into a local server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from fogagent.home import Home
+from fogagent.identity import Identity
+from fogagent.messages import TryCircuit, TunnelSpec
+from fogagent.overlay.directory import Directory, Relay
+from fogagent.overlay.exit_policy import Allowance, ExitPolicy
+from fogagent.overlay.onion.path import Wishes
+from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.overlay import Overlay
+from fogagent.overlay.part import Part
+from fogagent.overlay.stream import Isolation, Reason, StreamRefused, Target
+
+ECHO_BYTES = 300_000
+
+
+@dataclass
+class Node:
+    """An agent's part in the overlay, and its entry in the directory."""
+
+    overlay: Overlay
+    relay: Relay
+    identity: Identity
+
+    async def open(self, wishes: Wishes, port: int, host: str = "127.0.0.1") -> Stream:
+        return await self.overlay.open_stream(wishes, 600.0, 1, Target(host, port), Isolation())
+
+
+@asynccontextmanager
+async def nodes(path: Path, *flags: Sequence[str], allow: str = "") -> AsyncIterator[list[Node]]:
+    """Nodes with these flags, who all know each other. ``allow`` names what exits may dial."""
+    made: list[Node] = []
+    try:
+        for number, each in enumerate(flags, 1):
+            made.append(await node(path / str(number), number, list(each), allow))
+        know(made, made)
+        yield made
+    finally:
+        for one in made:
+            await one.overlay.close()
+
+
+async def node(folder: Path, number: int, flags: list[str], allow: str) -> Node:
+    await asyncio.to_thread(folder.mkdir)
+    identity = Identity.generate()
+    allowances = [Allowance.parse(allow)] if allow else []
+    policy = ExitPolicy(allowances) if "exit" in flags else None
+    overlay = Overlay(
+        Home(folder),
+        identity,
+        Part(relays="relay" in flags, exit_policy=policy, host="127.0.0.1"),
+        Random(number),
+    )
+    facts = await overlay.start()
+    relay = Relay(
+        node=number,
+        name=f"node-{number}",
+        identity=identity.public_key,
+        onion_key=facts.onion_key,
+        sealing_key=identity.sealing_key,
+        certificate=facts.certificate,
+        address=facts.address,
+        flags=flags,
+    )
+    return Node(overlay, relay, identity)
+
+
+def know(those: Sequence[Node], listed: Sequence[Node]) -> None:
+    relays = {one.relay.identity: one.relay for one in listed}
+    for one in those:
+        one.overlay.use(Directory(1, time.time(), time.time() + 3600, relays))
+
+
+GUARD, MIDDLE, EXIT = ("relay", "guard"), ("relay",), ("relay", "exit")
+
+
+@asynccontextmanager
+async def shouting_server() -> AsyncIterator[int]:
+    """Answers each line in capitals; its port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line.upper())
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+class Heard:
+    """What came out of a stream."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.end: str | None = None
+        self._changed = asyncio.Event()
+
+    def on_data(self, data: bytes) -> None:
+        self.data += data
+        self._changed.set()
+
+    def on_end(self, code: str) -> None:
+        self.end = code
+        self._changed.set()
+
+    async def size(self, wanted: int) -> None:
+        while len(self.data) < wanted and self.end is None:
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 20)
+
+    async def ended(self) -> str:
+        while self.end is None:
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 20)
+        return self.end
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("hops", [1, 3, 5])
+async def test_a_stream_crosses_real_links_to_a_server(tmp_path: Path, hops: int) -> None:
+    flags = [("entry",), GUARD, *[MIDDLE] * (hops - 2), EXIT]
+    async with shouting_server() as port, nodes(tmp_path, *flags, allow="lab=127.0.0.0/8") as made:
+        stream = await made[0].open(Wishes(hops=hops), port)
+        heard = Heard()
+        stream.set_reader(heard.on_data, heard.on_end)
+        stream.write(b"hello\n" * 10_000)
+        stream.finish()
+        assert await heard.ended() == ""
+        assert heard.data == b"HELLO\n" * 10_000
+        [own] = [each for each in made[0].overlay.client.circuits if each.used_at is not None]
+        assert len(own.path) == hops
+
+
+@pytest.mark.asyncio
+async def test_a_program_comes_in_by_the_socks_port(tmp_path: Path) -> None:
+    async with (
+        shouting_server() as port,
+        nodes(tmp_path, ("entry",), GUARD, MIDDLE, EXIT, allow="lab=127.0.0.0/8") as made,
+    ):
+        await made[0].overlay.set_tunnels([TunnelSpec(tunnel=5)])
+        [tunnel] = made[0].overlay.status().tunnels
+        socks = tunnel.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", socks)
+        writer.write(b"\x05\x01\x00")
+        assert await reader.readexactly(2) == b"\x05\x00"
+        name = b"localhost"
+        writer.write(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + port.to_bytes(2, "big"))
+        assert (await reader.readexactly(10))[:2] == b"\x05\x00"
+        writer.write(b"quiet\n")
+        assert await reader.readline() == b"QUIET\n"
+        told = made[0].overlay.status()
+        [tunnel] = told.tunnels
+        assert (tunnel.open, tunnel.clients, tunnel.sent_bytes, tunnel.received_bytes) == (True, 1, 6, 6)
+        [used] = [each for each in told.circuits if each.streams]
+        assert (used.tunnels, used.sent_bytes, len(used.path)) == ([5], 6, 3)
+        assert {verdict.state for verdict in used.verdicts} <= {"passed", "waived"}
+        assert sum(count for _, count in told.builds) >= 1
+        assert len(told.guards) == 1
+        writer.close()
+        assert await reader.read() == b""
+
+
+@pytest.mark.asyncio
+async def test_what_the_exit_does_not_allow_is_said(tmp_path: Path) -> None:
+    async with shouting_server() as port, nodes(tmp_path, ("entry",), GUARD, MIDDLE, EXIT) as made:
+        with pytest.raises(StreamRefused, match="does not dial") as caught:
+            await made[0].open(Wishes(), port)
+        assert caught.value.reason is Reason.NOT_ALLOWED
+
+
+@pytest.mark.asyncio
+async def test_a_relay_that_is_no_exit_only_echoes(tmp_path: Path) -> None:
+    async with nodes(tmp_path, ("entry",), GUARD, MIDDLE) as made:
+        wishes = Wishes(hops=2, needs_exit=False)
+        with pytest.raises(StreamRefused, match="no exit"):
+            await made[0].open(wishes, 80, "192.0.2.1")
+        stream = await made[0].overlay.client.open_stream(b"echo", wishes, "")
+        heard = Heard()
+        stream.set_reader(heard.on_data, heard.on_end)
+        stream.write(sent := os.urandom(ECHO_BYTES))
+        stream.finish()
+        assert await heard.ended() == ""
+        assert heard.data == sent
+
+
+@pytest.mark.asyncio
+async def test_when_the_middle_is_killed_the_open_stream_ends_and_a_new_one_works(tmp_path: Path) -> None:
+    flags = [("entry",), GUARD, MIDDLE, MIDDLE, EXIT]
+    async with shouting_server() as port, nodes(tmp_path, *flags, allow="lab=127.0.0.0/8") as made:
+        client = made[0].overlay.client
+        stream = await made[0].open(Wishes(), port)
+        heard = Heard()
+        stream.set_reader(heard.on_data, heard.on_end)
+        own = next(each for each in client.circuits if each.circuit.streams is stream._streams)
+        middle = next(one for one in made if one.relay.identity == own.path[1].identity)
+        await middle.overlay.close()
+        assert await heard.ended() == "circuit"
+        began = time.monotonic()
+        again = await made[0].open(Wishes(), port)
+        assert time.monotonic() - began < 3
+        assert again.opened
+        made.remove(middle)
+
+
+@pytest.mark.asyncio
+async def test_an_agent_without_a_directory_says_so(tmp_path: Path) -> None:
+    async with nodes(tmp_path) as made:
+        assert not made
+    alone = await node(tmp_path / "1", 1, ["entry"], "")
+    try:
+        with pytest.raises(StreamRefused, match="no directory"):
+            await alone.open(Wishes(), 80)
+    finally:
+        await alone.overlay.close()
+
+
+@pytest.mark.asyncio
+async def test_guards_and_keys_outlive_a_restart(tmp_path: Path) -> None:
+    wishes = Wishes(hops=2)
+    async with nodes(tmp_path, ("entry",), GUARD, GUARD, GUARD, EXIT) as made:
+        await made[0].overlay.client.open_stream(b"echo", wishes, "")
+        kept = made[0].overlay.client.guards.kept
+        before = made[0]
+    home = Home(tmp_path / "1")
+    again = Overlay(home, before.identity, Part(), Random(7))
+    facts = await again.start()
+    try:
+        assert [guard.identity for guard in again.client.guards.kept] == [guard.identity for guard in kept]
+        assert (facts.onion_key, facts.certificate) == (before.relay.onion_key, before.relay.certificate)
+    finally:
+        await again.close()
+
+
+@pytest.mark.asyncio
+async def test_a_tunnel_keeps_its_port_and_says_why_it_is_not_open(tmp_path: Path) -> None:
+    async with nodes(tmp_path, ("entry",), GUARD, EXIT) as made:
+        overlay = made[0].overlay
+        await overlay.set_tunnels([TunnelSpec(tunnel=1), TunnelSpec(tunnel=2)])
+        first, second = overlay.status().tunnels
+        await overlay.set_tunnels([TunnelSpec(tunnel=2), TunnelSpec(tunnel=3, port=second.port)])
+        [kept, refused] = overlay.status().tunnels
+        assert kept == second
+        assert (refused.open, str(second.port) in refused.sentence) == (False, True)
+        await overlay.set_tunnels([TunnelSpec(tunnel=2)])
+        before = made[0]
+    again = Overlay(Home(tmp_path / "1"), before.identity, Part(), Random(7))
+    await again.start()
+    try:
+        await again.set_tunnels([TunnelSpec(tunnel=2)])
+        assert [state.port for state in again.status().tunnels] == [second.port]
+        assert first.port != second.port
+    finally:
+        await again.close()
+
+
+@pytest.mark.asyncio
+async def test_circuits_are_tried_over_our_own_path_or_a_given_one(tmp_path: Path) -> None:
+    async with nodes(tmp_path, ("entry",), GUARD, MIDDLE, EXIT) as made:
+        overlay = made[0].overlay
+        own = await overlay.try_circuit(TryCircuit(trial=1, hops=3, size=5000))
+        assert (own.trial, own.ok, own.sentence, len(own.path)) == (1, True, "", 3)
+        assert min(own.build_ms, own.echo_ms, own.kbps) > 0
+        middle = made[2].relay.identity
+        given = await overlay.try_circuit(TryCircuit(trial=2, through=[middle], size=1_000_000))
+        assert (given.ok, given.path) == (True, [middle])
+        unknown = await overlay.try_circuit(TryCircuit(trial=3, through=[bytes(32)]))
+        assert (unknown.ok, "not in this node's directory" in unknown.sentence) == (False, True)
+        long = await overlay.try_circuit(TryCircuit(trial=4, hops=8))
+        assert (long.ok, long.sentence.startswith("No ")) == (False, True)
+        assert not overlay.client.circuits
