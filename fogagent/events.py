@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from fogagent.drivers.base import Result
-from fogagent.messages import Facts, FromPanel, Piece, Problem, Welcome
+from fogagent.messages import CircuitTried, Facts, FromPanel, OverlayFacts, Piece, Problem, Welcome
 from fogagent.overlay.directory import BadDirectory, Changes, Directory
 
 
@@ -123,6 +123,23 @@ class DirectoryRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class OverlayStarted:
+    """This node takes part in the overlay from now on; others reach it by these facts."""
+
+    facts: OverlayFacts
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayChanged:
+    """The panel should hear how the overlay is before the next heartbeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitTrialEnded:
+    tried: CircuitTried
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """The time that `AgentState.wake_at` named has come."""
 
@@ -149,6 +166,9 @@ Event: TypeAlias = (
     | CacheChanged
     | DirectoryAccepted
     | DirectoryRefused
+    | OverlayStarted
+    | OverlayChanged
+    | CircuitTrialEnded
     | Ticked
     | StopAsked
 )

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from fogagent.messages import Blob, Chunk, Finished, FromAgent, Goodbye, Log, Run, Started
+from fogagent.messages import (
+    Blob,
+    Chunk,
+    Finished,
+    FromAgent,
+    Goodbye,
+    Log,
+    Run,
+    Started,
+    TryCircuit,
+    TunnelSpec,
+)
 from fogagent.overlay.directory import Changes, Directory
 
 Report: TypeAlias = Started | Log | Finished
@@ -104,6 +116,25 @@ class KeepDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTunnels:
+    """Have these tunnels open, and no others."""
+
+    specs: Sequence[TunnelSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrial:
+    """Try a circuit; `CircuitTrialEnded` follows."""
+
+    order: TryCircuit
+
+
+@dataclass(frozen=True, slots=True)
+class TellOverlay:
+    """Tell the panel how this node's part in the overlay is, if it takes part."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectAfter:
     delay_s: float
 
@@ -149,6 +180,9 @@ Instruction: TypeAlias = (
     | JudgeDirectory
     | UseDirectory
     | KeepDirectory
+    | OpenTunnels
+    | RunTrial
+    | TellOverlay
     | ConnectAfter
     | KeepAlive
     | Close

@@ -21,6 +21,7 @@ from fogagent.home import BadHome, Home, Locked, Membership
 from fogagent.identity import Identity
 from fogagent.instructions import ExitCode
 from fogagent.messages import DriverFact, Facts
+from fogagent.overlay.part import BadPart, overlay_part
 from fogagent.shell import Agent
 
 log = logging.getLogger("fogagent")
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     except Locked as error:
         log.error("%s", error)
         return ExitCode.LOCKED
-    except (BadAddress, BadHome, CacheError, CannotStart, EnrolmentError) as error:
+    except (BadAddress, BadHome, BadPart, CacheError, CannotStart, EnrolmentError) as error:
         log.error("%s", error)
     except sqlite3.Error as error:
         log.error("%s cannot be used: %s. Move it away if it is damaged.", home.spool, error)
@@ -74,6 +75,7 @@ async def _serve(args: argparse.Namespace, address: PanelAddress, home: Home) ->
             facts=facts,
             describe=describe,
             rng=Random(),
+            part=overlay_part(args, address),
         )
         stop.calls(agent.stop)
         return await agent.run()

@@ -23,6 +23,7 @@ from fogagent.events import (
     BlobReady,
     BlobWanted,
     CacheChanged,
+    CircuitTrialEnded,
     Connected,
     DirectoryAccepted,
     DirectoryRefused,
@@ -34,6 +35,8 @@ from fogagent.events import (
     JobBegan,
     Moment,
     Output,
+    OverlayChanged,
+    OverlayStarted,
     Received,
     Refused,
     StopAsked,
@@ -56,17 +59,33 @@ from fogagent.instructions import (
     KeepChunk,
     KeepDirectory,
     Obtain,
+    OpenTunnels,
     Replay,
+    RunTrial,
     Say,
     Send,
     StartJob,
+    TellOverlay,
     UseDirectory,
 )
-from fogagent.messages import MAX_CACHED, Blob, Chunk, DriverFact, Facts, Outcome, Piece, Run
+from fogagent.messages import (
+    MAX_CACHED,
+    Blob,
+    Chunk,
+    CircuitTried,
+    DriverFact,
+    Facts,
+    Outcome,
+    Piece,
+    Run,
+    TryCircuit,
+)
 from fogagent.outgoing import Outgoing
 from fogagent.overlay.directory import BadDirectory, Changes, Directory, judge
 from fogagent.overlay.directory_file import DirectoryFile
 from fogagent.overlay.directory_holder import DirectoryHolder
+from fogagent.overlay.overlay import Overlay
+from fogagent.overlay.part import Part
 from fogagent.spool import Spool
 from fogagent.state import AgentState
 
@@ -109,11 +128,14 @@ class Agent:
         facts: Facts,
         describe: Callable[[list[DriverFact]], Facts],
         rng: Random,
+        part: Part | None = None,
     ) -> None:
-        """``describe`` makes the facts anew when the drivers change; it may block.
+        """``describe`` makes the facts anew when the drivers change; it may block. ``part`` is what this node
+        takes part in the overlay as; None: not at all.
 
         Raises:
             sqlite3.Error: the spool cannot be opened.
+            ValueError: a key or a certificate of the overlay is none.
         """
         self._address = address
         self._home = home
@@ -134,6 +156,7 @@ class Agent:
             directory=DirectoryHolder(self._kept_directory(), rng),
             rng=rng,
         )
+        self._overlay = Overlay(home, identity, part, rng, self._overlay_changed) if part else None
         self._blob_turn = asyncio.Lock()  # chunks of a blob are written in their order
         self._tasks: set[asyncio.Task[None]] = set()
         # Attempts the workers do not know yet, each with the sentence of a cancel that came meanwhile.
@@ -141,6 +164,7 @@ class Agent:
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._measurable = True
+        self._overlay_is_on = False
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> ExitCode:
@@ -156,6 +180,8 @@ class Agent:
             on_broken=lambda error: _call_in(loop, self._fail, error),
         )
         self._spawn(self._watch_drivers())
+        if self._overlay is not None:
+            self._spawn(self._start_overlay(self._overlay))
         self._feed(Began())
         try:
             exit_ = await self._exit
@@ -287,6 +313,7 @@ class Agent:
         else:
             self._measurable = True
             self._outgoing.post(sample)
+            self._tell_overlay(TellOverlay())
 
     # --- Reports -----------------------------------------------------------------------------------
 
@@ -413,6 +440,8 @@ class Agent:
 
     def _use_directory(self, instruction: UseDirectory) -> None:
         self.directory = instruction.directory
+        if self._overlay is not None:
+            self._overlay.use(instruction.directory)
 
     def _keep_directory(self, instruction: KeepDirectory) -> None:
         self._spawn(self._write_directory(instruction.whole))
@@ -422,6 +451,34 @@ class Agent:
             await asyncio.to_thread(self._directory_file.write, whole)
         except OSError as error:
             log.warning("The relay directory cannot be kept: %s.", error)
+
+    # --- The overlay -------------------------------------------------------------------------------
+
+    async def _start_overlay(self, overlay: Overlay) -> None:
+        facts = await overlay.start()
+        self._overlay_is_on = True
+        self._feed(OverlayStarted(facts))
+
+    def _overlay_changed(self) -> None:
+        self._feed(OverlayChanged())
+
+    def _tell_overlay(self, instruction: TellOverlay) -> None:
+        if self._overlay is not None and self._overlay_is_on:
+            self._outgoing.post(self._overlay.status())
+
+    def _open_tunnels(self, instruction: OpenTunnels) -> None:
+        if self._overlay is not None:
+            self._spawn(self._overlay.set_tunnels(instruction.specs))
+
+    def _run_trial(self, instruction: RunTrial) -> None:
+        self._spawn(self._try_circuit(instruction.order))
+
+    async def _try_circuit(self, order: TryCircuit) -> None:
+        if self._overlay is None:
+            sentence = "This node takes no part in the overlay."
+            self._feed(CircuitTrialEnded(CircuitTried(trial=order.trial, ok=False, sentence=sentence)))
+        else:
+            self._feed(CircuitTrialEnded(await self._overlay.try_circuit(order)))
 
     # --- The machine -------------------------------------------------------------------------------
 
@@ -459,6 +516,8 @@ class Agent:
         if self._timer is not None:
             self._timer.cancel()
         await self._workers.close()
+        if self._overlay is not None:
+            await self._overlay.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -492,6 +551,9 @@ _ACTS: dict[type[Instruction], Callable[[Agent, Any], None]] = {
     JudgeDirectory: Agent._judge_directory,
     UseDirectory: Agent._use_directory,
     KeepDirectory: Agent._keep_directory,
+    OpenTunnels: Agent._open_tunnels,
+    RunTrial: Agent._run_trial,
+    TellOverlay: Agent._tell_overlay,
     ConnectAfter: Agent._connect_after,
     KeepAlive: Agent._keep_alive,
     Close: Agent._close,

@@ -28,6 +28,7 @@ from fogagent.events import (
     BlobReady,
     BlobWanted,
     CacheChanged,
+    CircuitTrialEnded,
     Connected,
     DirectoryAccepted,
     DirectoryRefused,
@@ -39,6 +40,8 @@ from fogagent.events import (
     JobBegan,
     Moment,
     Output,
+    OverlayChanged,
+    OverlayStarted,
     Received,
     Refused,
     StopAsked,
@@ -57,10 +60,13 @@ from fogagent.instructions import (
     KeepAlive,
     KeepChunk,
     Obtain,
+    OpenTunnels,
     Replay,
+    RunTrial,
     Say,
     Send,
     StartJob,
+    TellOverlay,
 )
 from fogagent.messages import (
     Ack,
@@ -77,6 +83,7 @@ from fogagent.messages import (
     Holding,
     Log,
     Outcome,
+    OverlayFacts,
     Problem,
     Run,
     SetTunnels,
@@ -132,6 +139,7 @@ class AgentState:
         self._rhythm = Rhythm(rng)
         self._report_at: float | None = None
         self._facts_at: float | None = None  # when they are told again
+        self._overlay: OverlayFacts | None = None  # None: we take no part in it, or not yet
 
     def handle(self, event: Event, now: Moment) -> list[Instruction]:
         """What to do about ``event``, in this order."""
@@ -163,6 +171,7 @@ class AgentState:
         yield Send(self._facts)
         yield Send(Holding(attempts=self._held()))
         yield Replay()
+        yield from self._tell_overlay()
         for fetch in self._downloads.reconnected(now.tick):
             yield Send(fetch)
         yield Beat(len(self._work))
@@ -287,11 +296,34 @@ class AgentState:
         """What concerns the relay directory alone."""
         yield from ()
 
-    def _not_used_yet(self, message: SetTunnels | TryCircuit, now: Moment) -> Iterator[Instruction]:
-        yield from ()
-
     def _out_of_turn(self, message: Welcome | Challenge, now: Moment) -> Iterator[Instruction]:
         yield Say(f"the panel sent a {type(message).__name__} out of turn; ignored", warning=True)
+
+    # --- The overlay -------------------------------------------------------------------------------
+
+    def _on_overlay_started(self, event: OverlayStarted, now: Moment) -> Iterator[Instruction]:
+        self._overlay = event.facts
+        if self.connected:
+            yield from self._tell_overlay()
+
+    def _tell_overlay(self) -> Iterator[Instruction]:
+        if self._overlay is not None:
+            yield Send(self._overlay)
+            yield TellOverlay()
+
+    def _on_overlay_changed(self, event: OverlayChanged, now: Moment) -> Iterator[Instruction]:
+        if self.connected:
+            yield TellOverlay()
+
+    def _on_set_tunnels(self, message: SetTunnels, now: Moment) -> Iterator[Instruction]:
+        yield OpenTunnels(message.tunnels)
+
+    def _on_try_circuit(self, message: TryCircuit, now: Moment) -> Iterator[Instruction]:
+        yield RunTrial(message)
+
+    def _on_trial_ended(self, event: CircuitTrialEnded, now: Moment) -> Iterator[Instruction]:
+        if self.connected:  # else the panel has long gone by the trial's deadline
+            yield Send(event.tried)
 
     # --- Blobs -------------------------------------------------------------------------------------
 
@@ -450,6 +482,9 @@ _EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] 
     CacheChanged: AgentState._on_cache,
     DirectoryAccepted: AgentState._elsewhere,
     DirectoryRefused: AgentState._elsewhere,
+    OverlayStarted: AgentState._on_overlay_started,
+    OverlayChanged: AgentState._on_overlay_changed,
+    CircuitTrialEnded: AgentState._on_trial_ended,
     Ticked: AgentState._on_tick,
     StopAsked: AgentState._stop,
 }
@@ -463,8 +498,8 @@ _MESSAGES: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]
     Watch: AgentState._on_watch,
     DirectoryNews: AgentState._elsewhere,
     DirectoryPart: AgentState._elsewhere,
-    SetTunnels: AgentState._not_used_yet,
-    TryCircuit: AgentState._not_used_yet,
+    SetTunnels: AgentState._on_set_tunnels,
+    TryCircuit: AgentState._on_try_circuit,
     Problem: AgentState._on_problem,
     Welcome: AgentState._out_of_turn,
     Challenge: AgentState._out_of_turn,

@@ -22,6 +22,7 @@ from fogagent.events import (
     BlobReady,
     BlobWanted,
     CacheChanged,
+    CircuitTrialEnded,
     Connected,
     Disconnected,
     Ended,
@@ -31,6 +32,8 @@ from fogagent.events import (
     JobBegan,
     Moment,
     Output,
+    OverlayChanged,
+    OverlayStarted,
     Received,
     Refused,
     StopAsked,
@@ -49,11 +52,14 @@ from fogagent.instructions import (
     KeepAlive,
     KeepChunk,
     Obtain,
+    OpenTunnels,
     Replay,
     Report,
+    RunTrial,
     Say,
     Send,
     StartJob,
+    TellOverlay,
 )
 from fogagent.messages import (
     LOG_PIECE_BYTES,
@@ -64,6 +70,7 @@ from fogagent.messages import (
     Blob,
     Cancel,
     Chunk,
+    CircuitTried,
     Configure,
     DirectoryWanted,
     Facts,
@@ -74,11 +81,15 @@ from fogagent.messages import (
     Holding,
     Log,
     Outcome,
+    OverlayFacts,
     Piece,
     Problem,
     Run,
+    SetTunnels,
     Started,
     Stream,
+    TryCircuit,
+    TunnelSpec,
     Watch,
     Welcome,
     encode_frame,
@@ -599,6 +610,34 @@ def test_the_farewell_gives_the_reason(agent: Driven) -> None:
 # --- Any order of events ---------------------------------------------------------------------------
 
 ATTEMPTS = st.integers(1, 6)
+
+
+# --- The overlay -----------------------------------------------------------------------------------
+
+OVERLAY = OverlayFacts(onion_key=bytes(32), certificate=b"certificate", address="192.0.2.7:9171")
+
+
+def test_the_panel_hears_of_the_overlay_when_there_is_one_and_on_each_connect(agent: Driven) -> None:
+    assert agent(OverlayChanged()) == [TellOverlay()]
+    assert agent(OverlayStarted(OVERLAY)) == [Send(OVERLAY), TellOverlay()]
+    agent(Disconnected("gone"))
+    assert agent(OverlayStarted(OVERLAY)) == agent(OverlayChanged()) == []
+    again = agent(Connected(WELCOME))
+    assert again.index(Send(OVERLAY)) + 1 == again.index(TellOverlay())
+
+
+def test_tunnels_and_trials_are_ordered(agent: Driven) -> None:
+    spec = TunnelSpec(tunnel=1)
+    assert agent.hears(SetTunnels(order=7, tunnels=[spec])) == [
+        OpenTunnels([spec]),
+        Send(Acknowledge(orders=[7])),
+    ]
+    trial = TryCircuit(order=8, trial=3)
+    assert agent.hears(trial) == [RunTrial(trial), Send(Acknowledge(orders=[8]))]
+    tried = CircuitTried(trial=3, ok=True)
+    assert agent(CircuitTrialEnded(tried)) == [Send(tried)]
+    agent(Disconnected("gone"))
+    assert agent(CircuitTrialEnded(tried)) == []
 
 
 class AnyOrder(RuleBasedStateMachine):
