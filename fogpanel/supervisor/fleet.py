@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 
 import psutil
@@ -20,12 +20,17 @@ FINAL_CODES = frozenset({2, ExitCode.REFUSED, ExitCode.IMPOSTER})
 
 @dataclass(frozen=True)
 class Kind:
-    """A local agent to be. ``weight`` is its share of the machine beside the others'."""
+    """A local agent to be. ``weight`` is its share of the machine beside the others'.
+
+    All relay and mix. One is an exit: what leaves there leaves from this machine in any case, and to private
+    addresses it leads nowhere.
+    """
 
     name: str
     node_type: str
     region: str
     weight: int
+    flags: str = "compute,relay,mix,entry"
 
 
 KINDS = (
@@ -35,7 +40,7 @@ KINDS = (
     Kind("edge-us-east", "edge_device", "us-east", 1),
     Kind("relay-eu-north", "relay_node", "eu-north", 1),
     Kind("mix-ap-south", "mixnode", "ap-south", 1),
-    Kind("gateway-sa-east", "gateway", "sa-east", 1),
+    Kind("gateway-sa-east", "gateway", "sa-east", 1, "compute,relay,mix,entry,exit"),
 )
 LEAST_MEMORY_MB = 128
 LEAST_CPU_MILLIS = 50
@@ -61,9 +66,7 @@ def kinds() -> Iterator[Kind]:
     """The kinds over and over, named apart: relay-eu-north, …, relay-eu-north-2, …"""
     for again in count(1):
         for kind in KINDS:
-            yield (
-                kind if again == 1 else Kind(f"{kind.name}-{again}", kind.node_type, kind.region, kind.weight)
-            )
+            yield (kind if again == 1 else replace(kind, name=f"{kind.name}-{again}"))
 
 
 def share_out(chosen: list[Kind], cpu_millis: int, memory_mb: int) -> list[LocalAgent]:
@@ -107,7 +110,7 @@ def agent_program(
             "--state",
             str(data.agent(agent.name)),
         ),
-        *("--type", agent.kind.node_type, "--region", agent.kind.region, "--flags", "compute,relay,mix"),
+        *("--type", agent.kind.node_type, "--region", agent.kind.region, "--flags", agent.kind.flags),
         *("--cores", f"{agent.cpu_millis / 1000:g}", "--memory-mb", str(agent.memory_mb)),
     ]
     env = {"FOG_JOIN_KEY": join_key} if join_key else {}
