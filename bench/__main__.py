@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import heartbeats, live, pages, routing, start, tasks
+from bench import heartbeats, live, onion, pages, routing, start, tasks
 from bench.report import Report
 
 BENCHES: Mapping[str, Callable[[], Report]] = {
     "heartbeats": heartbeats.measure,
     "live": live.measure,
+    "onion": onion.measure,
     "pages": pages.measure,
     "routing": routing.measure,
     "start": start.measure,

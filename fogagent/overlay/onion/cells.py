@@ -19,6 +19,8 @@ from typing import NamedTuple
 from fogagent.overlay.onion.errors import ProtocolError, Reason, reason_of
 
 CELL_BYTES = 4096
+"""Chosen by measurement, three hops on two cores: 514 bytes carry 26 MB/s, 1024 46, 2048 81, 4096 103, 8192
+124 and 16384 134. Beyond 4096 little is gained, while a keystroke costs ever more. `bench onion` measures."""
 HEADER = struct.Struct(">IB")
 BODY_BYTES = CELL_BYTES - HEADER.size
 
