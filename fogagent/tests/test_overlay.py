@@ -5,86 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from fogagent.home import Home
-from fogagent.identity import Identity
 from fogagent.messages import TryCircuit, TunnelSpec
-from fogagent.overlay.directory import Directory, Relay
-from fogagent.overlay.exit_policy import Allowance, ExitPolicy
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
-from fogagent.overlay.stream import Isolation, Reason, StreamRefused, Target
+from fogagent.overlay.stream import Reason, StreamRefused
+from fogagent.tests.overlays import EXIT, GUARD, MIDDLE, node, nodes
 
 ECHO_BYTES = 300_000
-
-
-@dataclass
-class Node:
-    """An agent's part in the overlay, and its entry in the directory."""
-
-    overlay: Overlay
-    relay: Relay
-    identity: Identity
-
-    async def open(self, wishes: Wishes, port: int, host: str = "127.0.0.1") -> Stream:
-        return await self.overlay.open_stream(wishes, 600.0, 1, Target(host, port), Isolation())
-
-
-@asynccontextmanager
-async def nodes(path: Path, *flags: Sequence[str], allow: str = "") -> AsyncIterator[list[Node]]:
-    """Nodes with these flags, who all know each other. ``allow`` names what exits may dial."""
-    made: list[Node] = []
-    try:
-        for number, each in enumerate(flags, 1):
-            made.append(await node(path / str(number), number, list(each), allow))
-        know(made, made)
-        yield made
-    finally:
-        for one in made:
-            await one.overlay.close()
-
-
-async def node(folder: Path, number: int, flags: list[str], allow: str) -> Node:
-    await asyncio.to_thread(folder.mkdir)
-    identity = Identity.generate()
-    allowances = [Allowance.parse(allow)] if allow else []
-    policy = ExitPolicy(allowances) if "exit" in flags else None
-    overlay = Overlay(
-        Home(folder),
-        identity,
-        Part(relays="relay" in flags, exit_policy=policy, host="127.0.0.1"),
-        Random(number),
-    )
-    facts = await overlay.start()
-    relay = Relay(
-        node=number,
-        name=f"node-{number}",
-        identity=identity.public_key,
-        onion_key=facts.onion_key,
-        sealing_key=identity.sealing_key,
-        certificate=facts.certificate,
-        address=facts.address,
-        flags=flags,
-    )
-    return Node(overlay, relay, identity)
-
-
-def know(those: Sequence[Node], listed: Sequence[Node]) -> None:
-    relays = {one.relay.identity: one.relay for one in listed}
-    for one in those:
-        one.overlay.use(Directory(1, time.time(), time.time() + 3600, relays))
-
-
-GUARD, MIDDLE, EXIT = ("relay", "guard"), ("relay",), ("relay", "exit")
 
 
 @asynccontextmanager
