@@ -430,13 +430,16 @@ class SetTunnels(Message, frozen=True, kw_only=True):
 class TryCircuit(Message, frozen=True, kw_only=True):
     """Build a circuit, have some bytes echoed by its last relay, tell how that went, and let it go.
 
-    ``through`` names the relays, the entry first; empty: ``hops`` of the node's own choice.
+    ``through`` names the relays, the entry first; empty: ``hops`` of the node's own choice, of which the
+    last is an exit (in ``exit_region``, unless that is empty) where ``to_exit`` says so.
     """
 
     order: Count = 0  # the outbox puts its number in when it sends
     trial: Identifier
     hops: Annotated[int, Meta(ge=1, le=8)] = 3
     through: Annotated[list[Key], Meta(max_length=8)] = []
+    to_exit: bool = False
+    exit_region: Short = ""
     size: Annotated[int, Meta(ge=1, le=16 * 1024 * 1024)] = 1000
     timeout_s: Seconds = 20.0
 

@@ -36,7 +36,9 @@ async def try_circuit(client: OnionClient, directory: Directory | None, order: T
 
 async def _build(client: OnionClient, directory: Directory | None, order: TryCircuit) -> OwnCircuit:
     """Raises NoCircuit."""
-    wishes = Wishes(hops=len(order.through) or order.hops, needs_exit=False)
+    wishes = Wishes(
+        hops=len(order.through) or order.hops, needs_exit=order.to_exit, exit_region=order.exit_region
+    )
     if not order.through:
         return await client.build(wishes)
     return await client.build_over([_listed(directory, each) for each in order.through], wishes)

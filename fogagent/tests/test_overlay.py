@@ -214,6 +214,8 @@ async def test_circuits_are_tried_over_our_own_path_or_a_given_one(tmp_path: Pat
         middle = made[2].relay.identity
         given = await overlay.try_circuit(TryCircuit(trial=2, through=[middle], size=1_000_000))
         assert (given.ok, given.path) == (True, [middle])
+        leaving = await overlay.try_circuit(TryCircuit(trial=5, hops=2, to_exit=True))
+        assert (leaving.ok, leaving.path[-1]) == (True, made[3].relay.identity)
         unknown = await overlay.try_circuit(TryCircuit(trial=3, through=[bytes(32)]))
         assert (unknown.ok, "not in this node's directory" in unknown.sentence) == (False, True)
         long = await overlay.try_circuit(TryCircuit(trial=4, hops=8))
