@@ -77,6 +77,7 @@ INSTALLED_APPS = [
     "tasks",
     "services",
     "services.fog_coordinator",
+    "services.vpn_coordinator",
 ]
 
 MIDDLEWARE = [
@@ -216,12 +217,13 @@ AGENT_HANDLERS: dict[str, str | list[str]] = {
     "fetch": "tasks.handlers.send_blobs",
     "overlayfacts": "nodes.relay_directory.facts.store_overlay_facts",
     "directorywanted": "nodes.relay_directory.answers.send_directory",
+    "overlaystatus": ["services.vpn_coordinator.handlers.note_tunnels"],
     "goodbye": "nodes.handlers.say_goodbye",
 }
 # Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.
 PLACING_PAUSED = "services.control.placing_is_paused"
 # Called with the ids of nodes that have just connected, within the same transaction.
-NODE_CONNECTED_HANDLERS: list[str] = []
+NODE_CONNECTED_HANDLERS = ["services.vpn_coordinator.ordering.order_anew"]
 # Called with the ids of nodes that went (silent, goodbye, drained, removed) and a sentence.
 NODE_GONE_HANDLERS = ["tasks.failover.release_nodes"]
 

@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class VpnCoordinatorConfig(AppConfig):
+    name = "services.vpn_coordinator"
+
+    def ready(self) -> None:
+        from services.vpn_coordinator import live_topics  # noqa: F401  (topics register themselves)

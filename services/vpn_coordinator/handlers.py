@@ -1,0 +1,128 @@
+"""What entries tell of their tunnels, stored: one look and one statement for a batch of statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+from fogagent.messages import CircuitState, OverlayStatus, TunnelState
+from fogpanel import audit, live
+from fogpanel.models import Event
+from fogpanel.rows import update_each
+from nodes.models import Node
+from services.vpn_coordinator.models import Tunnel
+from services.vpn_coordinator.rates import Count, counted
+
+COLUMNS = (
+    "told_at",
+    "is_open",
+    "port",
+    "sentence",
+    "clients",
+    "sent_bytes",
+    "received_bytes",
+    "used_exit",
+    "counted_at",
+    "counted_bytes",
+    "bytes_per_s",
+    "best_bytes_per_s",
+    "build_ms",
+)
+NOT_THERE: dict[str, Any] = {
+    "is_open": None,
+    "port": 0,
+    "sentence": "",
+    "clients": 0,
+    "used_exit": None,
+    "counted_at": None,
+    "bytes_per_s": None,
+}
+"""Of a tunnel that its entry does not know: it was restarted, or the order is on its way."""
+
+
+def note_tunnels(received: Sequence[tuple[int, OverlayStatus]], now: datetime) -> None:
+    """Take over what each node tells of the tunnels that it is to have open; the last status counts."""
+    told = dict(received)
+    tunnels = list(Tunnel.objects.filter(entry_id__in=told, stopped_at=None).order_by("id"))
+    if not tunnels:
+        return
+    circuits = [circuit for status in told.values() for circuit in status.circuits if circuit.path]
+    exits = _exits({circuit.path[-1] for circuit in circuits})
+    rows, moved = [], False
+    for tunnel in tunnels:
+        new = _told(tunnel, told[tunnel.entry_id], exits, now)
+        _leave_events(tunnel, new)
+        moved |= (tunnel.is_open, tunnel.port) != (new["is_open"], new["port"])
+        # What is not told anew stays.
+        rows.append((*(new.get(name, _present(tunnel, name)) for name in COLUMNS), tunnel.id))
+    update_each(Tunnel, COLUMNS, rows)
+    live.changed("tunnels", *(f"tunnel:{tunnel.id}" for tunnel in tunnels))
+    if moved:  # lines that stay are not drawn anew: somebody may be selecting one
+        live.changed("tunnel-lines")
+
+
+def _present(tunnel: Tunnel, name: str) -> Any:
+    return getattr(tunnel, "used_exit_id" if name == "used_exit" else name)
+
+
+def _exits(identities: Iterable[bytes]) -> Mapping[bytes, int]:
+    """The nodes with these keys, by key."""
+    keys = [identity.hex() for identity in identities]
+    found = Node.objects.filter(public_key__in=keys).values_list("public_key", "id") if keys else ()
+    return {bytes.fromhex(key): node_id for key, node_id in found}
+
+
+def _told(tunnel: Tunnel, status: OverlayStatus, exits: Mapping[bytes, int], now: datetime) -> dict[str, Any]:
+    """The columns that this status changes."""
+    state = next((state for state in status.tunnels if state.tunnel == tunnel.id), None)
+    if state is None:
+        return {**NOT_THERE, "told_at": now}
+    serving = [circuit for circuit in status.circuits if tunnel.id in circuit.tunnels]
+    trouble = "" if serving else status.trouble
+    return {
+        "told_at": now,
+        "is_open": state.open,
+        "port": state.port if state.open and state.port <= 65_535 else 0,
+        "sentence": audit.shorten(trouble if state.open else state.sentence),
+        "clients": min(state.clients, 2**31 - 1),
+        "sent_bytes": state.sent_bytes,
+        "received_bytes": state.received_bytes,
+        "used_exit": _used_exit(serving, exits),
+        **_measured(tunnel, state, serving, now),
+    }
+
+
+def _used_exit(serving: Sequence[CircuitState], exits: Mapping[bytes, int]) -> int | None:
+    """Where the circuit ends that carries most of its streams."""
+    known = [circuit for circuit in serving if circuit.path and circuit.path[-1] in exits]
+    busiest = max(known, key=lambda circuit: (circuit.streams, -circuit.age_s), default=None)
+    return exits[busiest.path[-1]] if busiest else None
+
+
+def _measured(
+    tunnel: Tunnel, state: TunnelState, serving: Sequence[CircuitState], now: datetime
+) -> dict[str, Any]:
+    before = Count(tunnel.counted_at, tunnel.counted_bytes, tunnel.bytes_per_s)
+    after = counted(before, state.sent_bytes + state.received_bytes, now)
+    measured: dict[str, Any] = {
+        "counted_at": after.at,
+        "counted_bytes": after.total,
+        "bytes_per_s": after.bytes_per_s,
+    }
+    if after.bytes_per_s:
+        measured["best_bytes_per_s"] = max(after.bytes_per_s, tunnel.best_bytes_per_s or 0.0)
+    if serving:
+        measured["build_ms"] = median(circuit.build_ms for circuit in serving)
+    return measured
+
+
+def _leave_events(tunnel: Tunnel, new: Mapping[str, Any]) -> None:
+    """That it was opened, and why it is not open, each once."""
+    if new["is_open"] is True and not tunnel.is_open:
+        audit.record("tunnel.opened", f"The tunnel {tunnel} is open", subject=tunnel)
+    elif new["is_open"] is False and (tunnel.is_open is not False or tunnel.sentence != new["sentence"]):
+        why = new["sentence"] or "its entry does not say why"
+        told = f"The tunnel {tunnel} is not open: {why}"
+        audit.record("tunnel.broken", told, subject=tunnel, level=Event.Level.WARNING)

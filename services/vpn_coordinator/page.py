@@ -1,0 +1,105 @@
+"""What the pages show of tunnels, pools and exits. Nothing in here depends on who looks, so no ports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fogpanel.models import Event
+from services.topology import SHAPES_MAX, Picture, draw
+from services.vpn_coordinator import costs
+from services.vpn_coordinator.costs import Cost
+from services.vpn_coordinator.gateways import Exit, exits, regions_of, relays
+from services.vpn_coordinator.models import Tunnel
+from services.vpn_coordinator.pools import Pool, pool_of
+from services.vpn_coordinator.standing import Standing, Stands, bytes_per_s_now, remarks, stands
+
+EVENTS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelView:
+    """A tunnel with what is derived from its facts at one moment."""
+
+    tunnel: Tunnel
+    stands: Stands
+    pool: Pool
+    bytes_per_s: float | None
+    remarks: list[str]
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.stands.standing is Standing.STOPPED
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    pool: Pool
+    cost: Cost
+    open: int
+    tunnels: int
+
+
+def views_of(tunnels: Iterable[Tunnel], now: datetime) -> list[TunnelView]:
+    """For tunnels that were read with their nodes (`with_nodes`)."""
+    found = list(tunnels)
+    present = [tunnel for tunnel in found if tunnel.stopped_at is None]
+    regions, relays_ready = (regions_of(exits()), relays().count()) if present else ([], 0)
+    return [
+        TunnelView(
+            tunnel,
+            stands(tunnel),
+            pool_of(tunnel.hops),
+            bytes_per_s_now(tunnel, now),
+            [] if tunnel.stopped_at else remarks(tunnel, regions, relays_ready),
+        )
+        for tunnel in found
+    ]
+
+
+def view_of(tunnel: Tunnel, now: datetime) -> TunnelView:
+    return views_of([tunnel], now)[0]
+
+
+def history(tunnel: Tunnel) -> list[Event]:
+    """What happened to it, newest first."""
+    return list(Event.objects.filter(subject_kind="tunnel", subject_id=tunnel.id)[:EVENTS_SHOWN])
+
+
+def page(now: datetime) -> dict[str, Any]:
+    """Pools and exits, for the service's page."""
+    return {"pools": pools(now), **exit_map()}
+
+
+def pools(now: datetime) -> list[PoolView]:
+    """The privacy levels, what each hides and costs, and how many tunnels it has."""
+    present = Tunnel.objects.filter(stopped_at=None).order_by()
+    hops: Counter[tuple[str, bool]] = Counter()
+    for number, is_open in present.values_list("hops", "is_open"):
+        hops[pool_of(number).name, bool(is_open)] += 1
+    return [
+        PoolView(pool, cost, hops[pool.name, True], hops[pool.name, True] + hops[pool.name, False])
+        for pool, cost in costs.by_pool(costs.measured(now))
+    ]
+
+
+def exit_map() -> dict[str, Any]:
+    found = exits()
+    return {"exit_regions": regions_of(found), "map": draw(_picture(found))}
+
+
+def _picture(found: Sequence[Exit]) -> Picture:
+    """Exits as the fleet is drawn: one that is used is busy, one that is not ready looks as if offline."""
+    counted = Counter((one.region, one.node_type, _status(one)) for one in found)
+    groups = [(*group, number) for group, number in sorted(counted.items())]
+    nodes = [(one.node_id, one.name, one.region, one.node_type, _status(one)) for one in found]
+    return Picture(groups, nodes if len(nodes) <= SHAPES_MAX else [])
+
+
+def _status(one: Exit) -> str:
+    if not one.ready:
+        return "offline"
+    return "busy" if one.tunnels else "free"

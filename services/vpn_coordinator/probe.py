@@ -1,0 +1,35 @@
+"""The coordinator's probe: every tunnel as its entry last told, and whether one could be made.
+
+What is told is only half of the truth: that a port is open does not mean that anything comes back through
+it. A fetch through a tunnel, from the echo that its exit has built in, belongs into `checked`: it makes a
+tunnel whose port is open and whose fetch fails BROKEN, with what failed as its sentence.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from services.record import Probed
+from services.vpn_coordinator.gateways import entries, exits
+from services.vpn_coordinator.models import Tunnel
+from services.vpn_coordinator.rules import Checked, Fog, judge
+from services.vpn_coordinator.standing import bytes_per_s_now, stands
+
+
+def probe(now: datetime, last_result_at: datetime | None) -> Probed | None:
+    ready = [one for one in exits() if one.ready]
+    fog = Fog(exits=len(ready), regions=len({one.region for one in ready}), entries=entries().count())
+    tunnels = Tunnel.objects.filter(stopped_at=None).order_by("id").select_related("entry")
+    return judge([checked(tunnel, now) for tunnel in tunnels], fog)
+
+
+def checked(tunnel: Tunnel, now: datetime) -> Checked:
+    stood = stands(tunnel)
+    return Checked(
+        name=tunnel.name,
+        standing=stood.standing,
+        sentence=stood.sentence,
+        age_s=(now - tunnel.created_at).total_seconds(),
+        clients=tunnel.clients,
+        bytes_per_s=bytes_per_s_now(tunnel, now),
+    )
