@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from fogpanel.models import Event
-from fogpanel.templatetags.fog import duration
+from fogpanel.templatetags.fog import SUBJECT_PAGES, duration
 from services.fleet import user_tasks
 from tasks.models import Task
 from tasks.states import TaskState
@@ -58,10 +58,9 @@ def newest_lines() -> list[Line]:
 
 
 def _event_line(event: Event) -> Line:
-    pages = {"node": "/nodes/{}", "task": "/tasks/{}"}
-    if event.subject_kind not in pages or event.subject_id is None:
+    if event.subject_kind not in SUBJECT_PAGES or event.subject_id is None:
         return Line(event.at, event.level, event.sentence)
-    href = pages[event.subject_kind].format(event.subject_id)
+    href = SUBJECT_PAGES[event.subject_kind].format(event.subject_id)
     return Line(event.at, event.level, format_html('<a href="{}">{}</a>', href, event.sentence))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
@@ -16,6 +18,7 @@ from fogpanel.access import Role, allows, requires
 from services import cards, control, fleet, fleet_groups, happenings, topology
 from services.catalogue import BY_SLUG, SERVICES
 from services.models import ServiceState, State
+from services.record import Service
 
 
 @require_safe
@@ -42,17 +45,21 @@ def service_page(request: HttpRequest, slug: str) -> HttpResponse:
     if slug not in BY_SLUG:
         raise Http404(f"There is no service {slug}. The control panel shows those that exist.")
     service = BY_SLUG[slug]
+    return render(request, service.template, service_context(request, service))
+
+
+def service_context(request: HttpRequest, service: Service) -> dict[str, Any]:
+    """What a service's page shows; also for services whose page depends on who looks."""
     now = timezone.now()
     states = ServiceState.objects.in_bulk()
-    context = {
-        "section": slug,
+    return {
+        "section": service.slug,
         "states": states,
         "card": cards.card(service, states, now),
         "may_operate": allows(request.user, Role.OPERATOR),
-        "needed_by": [other.title for other in SERVICES if slug in other.needs],
+        "needed_by": [other.title for other in SERVICES if service.slug in other.needs],
         **service.page(now),
     }
-    return render(request, service.template, context)
 
 
 @require_POST

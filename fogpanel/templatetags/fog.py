@@ -47,6 +47,12 @@ STATES: dict[str, tuple[str, str]] = {
     "cancelled": ("mute", "circle-pause"),
     "expired": ("warn", "triangle-alert"),
 }
+SUBJECT_PAGES = {
+    "node": "/nodes/{}",
+    "task": "/tasks/{}",
+    "tunnel": "/services/vpn_coordinator/tunnels/{}",
+}
+"""Of what events are about, where that has a page."""
 SPARK_W, SPARK_H = 100.0, 30.0
 BEAT_PITCH = 10
 
@@ -239,7 +245,7 @@ def words(name: str) -> str:
 def subject_link(event: Event) -> SafeString | str:
     """What an event is about, linked where it has a page."""
     name = f"{event.subject_kind} {event.subject_id}"
-    page = {"node": "/nodes/{}", "task": "/tasks/{}"}.get(event.subject_kind)
+    page = SUBJECT_PAGES.get(event.subject_kind)
     if page is None:
         return name
     return format_html('<a href="{}">{}</a>', page.format(event.subject_id), name)

@@ -1,0 +1,133 @@
+"""Tunnels: the service's page with the list, a tunnel's own page, creating and stopping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from fogpanel.access import Role, allows, requires
+from fogpanel.keyset import Page, find_page
+from fogpanel.live_rows import topic_of
+from services.control import NotNow
+from services.views import service_context
+from services.vpn_coordinator import costs, operations
+from services.vpn_coordinator.forms import ListForm, TunnelForm
+from services.vpn_coordinator.gateways import entries, exits, regions_of
+from services.vpn_coordinator.models import Tunnel
+from services.vpn_coordinator.page import history, view_of, views_of
+from services.vpn_coordinator.service import VPN_COORDINATOR
+from services.vpn_coordinator.visibility import may_use, require_use, usable
+from services.vpn_coordinator.wishes import read
+from tasks.submission import SpecError
+
+PAGE_SIZE = 24
+SUGGESTED_MOST = 200  # names in a form's lists; others can be typed
+
+
+@require_safe
+@requires(Role.VIEWER)
+def tunnels(request: HttpRequest) -> HttpResponse:
+    """The service's page. Ports are shown to those who may use the tunnel."""
+    form = ListForm(request.GET)
+    valid = form.is_valid()
+    given: dict[str, Any] = form.cleaned_data if valid else {}
+    stopped = bool(given.get("stopped"))
+    found = find_page(
+        [Tunnel.objects.filter(stopped_at__isnull=not stopped).with_nodes()],
+        "id",
+        descending=True,
+        after=given.get("after"),
+        before=given.get("before"),
+        size=PAGE_SIZE,
+    )
+    mine = usable(request.user).filter(id__in=[tunnel.id for tunnel in found.rows])
+    context = {
+        **service_context(request, VPN_COORDINATOR),
+        "form": form,
+        "tunnels": views_of(found.rows, timezone.now()),
+        "usable": set(mine.values_list("id", flat=True)),
+        "stopped": stopped,
+        "topics": _topics(request, found.rows),
+        "links": _links(found, stopped),
+        "may_create": allows(request.user, Role.SUBMITTER),
+    }
+    return render(request, "services/vpn_coordinator/page.html", context, status=200 if valid else 400)
+
+
+def _topics(request: HttpRequest, shown: list[Tunnel]) -> str:
+    if not shown:
+        return ""
+    listed = topic_of("tunnels", shown)
+    lines = listed.replace("tunnels:", f"tunnel-lines:{request.user.pk}.")
+    return f",{listed},{lines}" if allows(request.user, Role.SUBMITTER) else f",{listed}"
+
+
+def _links(found: Page[Tunnel], stopped: bool) -> dict[str, str]:
+    """Query strings of the neighbouring pages; empty at an end."""
+    kept = "stopped=on&" if stopped else ""
+    cursors = {"newer": ("before", found.before), "older": ("after", found.after)}
+    return {
+        name: f"?{kept}{key}={cursor}" if cursor is not None else ""
+        for name, (key, cursor) in cursors.items()
+    }
+
+
+@require_safe
+@requires(Role.VIEWER)
+def tunnel_page(request: HttpRequest, tunnel_id: int) -> HttpResponse:
+    tunnel = get_object_or_404(Tunnel.objects.all().with_nodes(), id=tunnel_id)
+    context = {
+        "section": VPN_COORDINATOR.slug,
+        "view": view_of(tunnel, timezone.now()),
+        "may_use": may_use(request.user, tunnel),
+        "allowed": tunnel.allowed.order_by("username"),
+        "events": history(tunnel),
+    }
+    return render(request, "services/vpn_coordinator/tunnel.html", context)
+
+
+@requires(Role.SUBMITTER)
+def new_tunnel(request: HttpRequest) -> HttpResponse:
+    """The form, with what each number of hops costs beside it; a POST creates the tunnel."""
+    assert isinstance(request.user, User)
+    form = TunnelForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            tunnel = operations.create(request.user, read(form.given()), timezone.now())
+        except SpecError as error:
+            form.add_errors(error.errors)
+        except NotNow as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            return redirect("tunnel", tunnel_id=tunnel.id)
+    found = [one for one in exits() if one.ready]
+    context = {
+        "section": VPN_COORDINATOR.slug,
+        "form": form,
+        "costs": costs.by_hops(costs.measured(timezone.now())),
+        "entries": entries().order_by("name").values_list("name", flat=True)[:SUGGESTED_MOST],
+        "exits": found[:SUGGESTED_MOST],
+        "regions": regions_of(found),
+    }
+    status = 422 if form.errors else 200
+    return render(request, "services/vpn_coordinator/new.html", context, status=status)
+
+
+@requires(Role.SUBMITTER)
+def stop_tunnel(request: HttpRequest, tunnel_id: int) -> HttpResponse:
+    """Asks whether it is meant; a POST stops the tunnel."""
+    assert isinstance(request.user, User)
+    tunnel = get_object_or_404(Tunnel.objects.all().with_nodes(), id=tunnel_id)
+    require_use(request.user, tunnel)
+    if request.method == "POST":
+        operations.stop(request.user, tunnel, timezone.now())
+        messages.success(request, f"The tunnel {tunnel} is stopped; {tunnel.entry} closes its port.")
+        return redirect("tunnel", tunnel_id=tunnel.id)
+    context = {"section": VPN_COORDINATOR.slug, "view": view_of(tunnel, timezone.now())}
+    return render(request, "services/vpn_coordinator/stop.html", context)
