@@ -71,6 +71,15 @@ class Api:
     def topology(self) -> Json:
         return self._get("/topology")
 
+    def tunnels(self, *, stopped: bool, most: int) -> list[Json]:
+        return self._list("/tunnels", most, {"stopped": "true"} if stopped else {})
+
+    def create_tunnel(self, tunnel: Json) -> Json:
+        return self._post("/tunnels", tunnel)
+
+    def stop_tunnel(self, tunnel_id: int) -> Json:
+        return self._answer(lambda: self._http.delete(f"/tunnels/{tunnel_id}"))
+
     def submit_batch(self, batch: Json) -> Json:
         return self._post("/tasks/batch", batch)
 

@@ -117,6 +117,39 @@ def cancel(args: argparse.Namespace) -> int:
 
 
 @_explained
+def tunnels(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        items = api.tunnels(stopped=args.stopped, most=args.limit)
+    show.json(items) if args.json else show.tunnels(items)
+    return 0
+
+
+@_explained
+def create_tunnel(args: argparse.Namespace) -> int:
+    asked = {name: getattr(args, name) for name in ("name", "entry", "exit_region", "exit_node", "allowed")}
+    amounts = {name: getattr(args, name) for name in ("hops", "rotate_s", "port")}
+    with _panel() as api:
+        made = api.create_tunnel(
+            {name: value for name, value in {**asked, **amounts}.items() if value is not None}
+        )
+    if args.json:
+        show.json(made)
+        return 0
+    show.notice(f"tunnel {made['id']} is ordered from {made['entry']}; its port: ./fog tunnels")
+    for remark in made["remarks"]:
+        show.notice(remark, style="yellow")
+    return 0
+
+
+@_explained
+def stop_tunnel(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        tunnel = api.stop_tunnel(args.tunnel)
+    show.notice(f"tunnel {tunnel['id']} is stopped; {tunnel['entry']} closes its port")
+    return 0
+
+
+@_explained
 def batch(args: argparse.Namespace) -> int:
     with _panel() as api:
         batch_id = args.follow

@@ -18,6 +18,7 @@ def add_parsers(commands: _Commands) -> None:
     _add_logs(commands)
     _add_nodes(commands)
     _add_cancel(commands)
+    _add_tunnels(commands)
     _add_batch(commands)
     _add_topology(commands)
     _add_services(commands)
@@ -87,6 +88,39 @@ def _add_nodes(commands: _Commands) -> None:
 def _add_cancel(commands: _Commands) -> None:
     parser = _command(commands, "cancel", "ask for the end of a task")
     parser.add_argument("task", metavar="ID", type=int)
+
+
+def _add_tunnels(commands: _Commands) -> None:
+    parser = _command(commands, "tunnels", "list tunnels, or create and stop one")
+    parser.add_argument("--stopped", action="store_true", help="only those that were stopped")
+    parser.add_argument("--limit", type=int, default=50, help="how many at most (default: 50)")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    _add_create_tunnel(actions)
+    stop = actions.add_parser("stop", help="have its entry close it")
+    stop.set_defaults(act="fogagent.client.commands:stop_tunnel")
+    stop.add_argument("tunnel", metavar="ID", type=int)
+
+
+def _add_create_tunnel(actions: _Commands) -> None:
+    create = actions.add_parser("create", help="have a node open a SOCKS port whose streams leave elsewhere")
+    create.set_defaults(act="fogagent.client.commands:create_tunnel")
+    add = create.add_argument
+    add("name", metavar="NAME", help="what it is called")
+    add("--entry", metavar="NODE", required=True, help="the node whose programs are to use it")
+    add("--exit-region", metavar="REGION", help="where its streams leave (default: anywhere)")
+    add("--exit-node", metavar="NODE", help="in place of a region")
+    add("--hops", type=int, help="how many relays, 1 to 8 (default: 3)")
+    add("--rotate-s", type=int, metavar="S", help="how long a circuit takes new streams (default: 600)")
+    add("--port", type=int, help="on the entry's loopback (default: one that is free)")
+    add(
+        "--allow",
+        metavar="USER",
+        action="append",
+        dest="allowed",
+        help="who else may use it; may be repeated",
+    )
+    add("--json", action="store_true", help="print the tunnel as JSON")
 
 
 def _add_batch(commands: _Commands) -> None:

@@ -31,6 +31,13 @@ STATE_STYLES = {
     "degraded": "yellow",
     "down": "red",
     "disabled": "dim",
+    "ordered": "yellow",
+    "open": "green",
+    "stuck": "yellow",
+    "broken": "red",
+    "silent": "red",
+    "gone": "red",
+    "stopped": "dim",
 }
 
 
@@ -79,6 +86,25 @@ def nodes(items: Sequence[Json]) -> None:
             f"{node['free_cpu_millis'] / 1000:g} of {node['cpu_millis'] / 1000:g}",
             f"{node['free_memory_mb']} of {node['memory_mb']} MB",
             Text(node["reason"]),
+        )
+    _print(table)
+
+
+def tunnels(items: Sequence[Json]) -> None:
+    if not items:
+        notice("No tunnels. ./fog tunnels create NAME --entry NODE makes one.")
+        return
+    table = _table("ID", "Name", "State", "Entry", "Exit", "Hops", "Proxy on the entry", "Why")
+    for tunnel in items:
+        table.add_row(
+            str(tunnel["id"]),
+            Text(tunnel["name"]),
+            _state(tunnel["state"]),
+            Text(tunnel["entry"]),
+            Text(tunnel["exit_node"] or tunnel["exit_region"] or "anywhere"),
+            str(tunnel["hops"]),
+            f"socks5h://127.0.0.1:{tunnel['port']}" if tunnel["port"] else "",
+            Text(" ".join([tunnel["sentence"], *tunnel["remarks"]]).strip()),
         )
     _print(table)
 
