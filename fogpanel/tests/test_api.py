@@ -18,6 +18,7 @@ from conftest import MakeNode
 from fogpanel import idempotency, tokens
 from fogpanel.models import ApiToken, Event, IdempotencyKey
 from fogpanel.tokens import Scope
+from services.vpn_coordinator.models import Tunnel
 from tasks.models import Attempt, LogChunk, Task, TaskBatch
 from tasks.submission import submit, validate
 
@@ -99,8 +100,8 @@ def wheel() -> None:
 
 ROLES = ["nobody", "newcomer", "viewer", "submitter", "operator", "admin"]
 
-# Method, address, body, the weakest role that is let in. ``{node}``, ``{task}`` and ``{key}`` exist;
-# the task is somebody else's.
+# Method, address, body, the weakest role that is let in. ``{node}`` (node-1), ``{task}``, ``{tunnel}`` and
+# ``{key}`` exist; task and tunnel are somebody else's.
 ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/nodes", None, "viewer"),
     ("get", "/nodes/{node}", None, "viewer"),
@@ -130,6 +131,10 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/services", None, "viewer"),
     ("post", "/services/fog_coordinator/restart", None, "operator"),
     ("get", "/topology", None, "viewer"),
+    ("get", "/tunnels", None, "viewer"),
+    ("post", "/tunnels", {"name": "t", "entry": "node-1"}, "submitter"),
+    ("get", "/tunnels/{tunnel}", None, "viewer"),
+    ("delete", "/tunnels/{tunnel}", None, "operator"),
     ("get", "/parameters", None, "viewer"),
     ("put", "/parameters", {"values": {"sweep_s": 10}}, "admin"),
 ]
@@ -145,7 +150,8 @@ def things(make_node: MakeNode, submitter: User, wheel: None) -> dict[str, int]:
     attempt = Attempt.objects.create(task=task, node=node, number=1)
     Task.objects.filter(id=task.id).update(state="running", node=node, accepted_attempt=attempt)
     batch = TaskBatch.objects.create(owner=submitter, name="none", size=0)
-    return {"node": node.id, "key": key.pk, "task": task.id, "batch": batch.pk}
+    tunnel = Tunnel.objects.create(name="t", entry=node, created_by=submitter, created_at=timezone.now())
+    return {"node": node.id, "key": key.pk, "task": task.id, "batch": batch.pk, "tunnel": tunnel.id}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -179,6 +185,7 @@ def test_the_table_names_every_address() -> None:
         "{task}": "{task_id}",
         "{key}": "{key_id}",
         "{batch}": "{batch_id}",
+        "{tunnel}": "{tunnel_id}",
         "/fog_coordinator/restart": "/{slug}/{action}",
     }
     tabled = set()
