@@ -42,6 +42,11 @@ def act(service: Service, action: Action, actor: User, now: datetime) -> str:
     return told
 
 
+def want_probe(slug: str, now: datetime) -> None:
+    """Have a service probed at once: what it measures has just changed."""
+    ServiceState.objects.filter(slug=slug).update(probe_wanted_at=now)
+
+
 def placing_is_paused() -> bool:
     """Whether no new task is to be placed. Named by `settings.PLACING_PAUSED`."""
     return ServiceState.objects.filter(slug="fog_coordinator", enabled=False).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import median
@@ -12,7 +13,8 @@ from fogpanel import audit, live
 from fogpanel.models import Event
 from fogpanel.rows import update_each
 from nodes.models import Node
-from services.vpn_coordinator.models import Tunnel
+from services.control import want_probe
+from services.vpn_coordinator.models import SLUG, Tunnel
 from services.vpn_coordinator.rates import Count, counted
 
 COLUMNS = (
@@ -60,6 +62,7 @@ def note_tunnels(received: Sequence[tuple[int, OverlayStatus]], now: datetime) -
     update_each(Tunnel, COLUMNS, rows)
     live.changed("tunnels", *(f"tunnel:{tunnel.id}" for tunnel in tunnels))
     if moved:  # lines that stay are not drawn anew: somebody may be selecting one
+        want_probe(SLUG, now)
         live.changed("tunnel-lines")
 
 
@@ -81,17 +84,23 @@ def _told(tunnel: Tunnel, status: OverlayStatus, exits: Mapping[bytes, int], now
         return {**NOT_THERE, "told_at": now}
     serving = [circuit for circuit in status.circuits if tunnel.id in circuit.tunnels]
     trouble = "" if serving else status.trouble
+    why = trouble if state.open else _without_port(state.sentence, tunnel)
     return {
         "told_at": now,
         "is_open": state.open,
         "port": state.port if state.open and state.port <= 65_535 else 0,
-        "sentence": audit.shorten(trouble if state.open else state.sentence),
+        "sentence": audit.shorten(why),
         "clients": min(state.clients, 2**31 - 1),
         "sent_bytes": state.sent_bytes,
         "received_bytes": state.received_bytes,
         "used_exit": _used_exit(serving, exits),
         **_measured(tunnel, state, serving, now),
     }
+
+
+def _without_port(sentence: str, tunnel: Tunnel) -> str:
+    """Everybody reads why it is not open; a port that is taken may be that of somebody's other tunnel."""
+    return re.sub(rf"\b{tunnel.wanted_port}\b", "…", sentence) if tunnel.wanted_port else sentence
 
 
 def _used_exit(serving: Sequence[CircuitState], exits: Mapping[bytes, int]) -> int | None:
@@ -104,6 +113,8 @@ def _used_exit(serving: Sequence[CircuitState], exits: Mapping[bytes, int]) -> i
 def _measured(
     tunnel: Tunnel, state: TunnelState, serving: Sequence[CircuitState], now: datetime
 ) -> dict[str, Any]:
+    if not state.open:
+        return {"counted_at": None, "bytes_per_s": None}
     before = Count(tunnel.counted_at, tunnel.counted_bytes, tunnel.bytes_per_s)
     after = counted(before, state.sent_bytes + state.received_bytes, now)
     measured: dict[str, Any] = {

@@ -9,6 +9,7 @@ from django.db import models
 
 from nodes.models import Node
 
+SLUG = "vpn_coordinator"
 DEFAULT_HOPS = 3
 DEFAULT_ROTATE_S = 600
 

@@ -11,17 +11,15 @@ from django.db import transaction
 from fogpanel import audit, live
 from fogpanel.access import Role, require
 from nodes.locks import lock_nodes
-from services.control import NotNow
+from services.control import NotNow, want_probe
 from services.models import ServiceState
-from services.vpn_coordinator.models import Tunnel
+from services.vpn_coordinator.models import SLUG, Tunnel
 from services.vpn_coordinator.ordering import TUNNELS_MOST, order_tunnels
 from services.vpn_coordinator.pools import pool_of
 from services.vpn_coordinator.visibility import require_use
 from services.vpn_coordinator.wishes import Wish
 from tasks.fields import FieldError
 from tasks.submission import SpecError
-
-SLUG = "vpn_coordinator"
 
 
 def create(actor: User, wish: Wish, now: datetime) -> Tunnel:
@@ -42,7 +40,7 @@ def create(actor: User, wish: Wish, now: datetime) -> Tunnel:
         order_tunnels([tunnel.entry_id], now)
         told = f"{actor} created the tunnel {tunnel} from {tunnel.entry} to {tunnel.exit_in_words}"
         audit.record("tunnel.created", told, actor=actor, subject=tunnel, after=evidence(tunnel))
-        _changed(tunnel)
+        _changed(tunnel, now)
     return tunnel
 
 
@@ -64,7 +62,7 @@ def stop(actor: User, tunnel: Tunnel, now: datetime) -> Tunnel:
             told = f"{actor} stopped the tunnel {tunnel} from {tunnel.entry}"
             after = evidence(tunnel)
             audit.record("tunnel.stopped", told, actor=actor, subject=tunnel, before=before, after=after)
-            _changed(tunnel)
+            _changed(tunnel, now)
     return tunnel
 
 
@@ -104,5 +102,6 @@ def evidence(tunnel: Tunnel) -> dict[str, Any]:
     }
 
 
-def _changed(tunnel: Tunnel) -> None:
+def _changed(tunnel: Tunnel, now: datetime) -> None:
+    want_probe(SLUG, now)
     live.changed("tunnels", f"tunnel:{tunnel.id}", "tunnel-lines")

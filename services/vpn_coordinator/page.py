@@ -47,14 +47,15 @@ def views_of(tunnels: Iterable[Tunnel], now: datetime) -> list[TunnelView]:
     """For tunnels that were read with their nodes (`with_nodes`)."""
     found = list(tunnels)
     present = [tunnel for tunnel in found if tunnel.stopped_at is None]
-    regions, relays_ready = (regions_of(exits()), relays().count()) if present else ([], 0)
+    regions = regions_of(exits()) if present else []
+    ready = set(relays().values_list("id", flat=True)) if present else set()
     return [
         TunnelView(
             tunnel,
             stands(tunnel),
             pool_of(tunnel.hops),
             bytes_per_s_now(tunnel, now),
-            [] if tunnel.stopped_at else remarks(tunnel, regions, relays_ready),
+            [] if tunnel.stopped_at else remarks(tunnel, regions, ready),
         )
         for tunnel in found
     ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fogpanel.parameters.catalogue import PROBE_S
 from services.record import Service
+from services.vpn_coordinator.models import SLUG
 from services.vpn_coordinator.ordering import order_all
 from services.vpn_coordinator.page import page
 from services.vpn_coordinator.probe import probe
 
 VPN_COORDINATOR = Service(
-    slug="vpn_coordinator",
+    slug=SLUG,
     title="VPN coordinator",
     category="Privacy",
     icon="waypoints",

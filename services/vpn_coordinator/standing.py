@@ -76,8 +76,11 @@ def bytes_per_s_now(tunnel: Tunnel, now: datetime) -> float | None:
     return tunnel.bytes_per_s
 
 
-def remarks(tunnel: Tunnel, regions: Collection[ExitRegion], relays: int) -> list[str]:
-    """What its user should know and may change: no grant, no exit, too few relays."""
+def remarks(tunnel: Tunnel, regions: Collection[ExitRegion], relays: Collection[int]) -> list[str]:
+    """What its user should know and may change: no grant, no exit, too few relays.
+
+    ``relays`` are the ids of those that circuits can be built through now; nobody's goes through itself.
+    """
     found = []
     entry, left = tunnel.entry, tunnel.exit_node
     if "entry" not in entry.flags:
@@ -94,6 +97,7 @@ def remarks(tunnel: Tunnel, regions: Collection[ExitRegion], relays: int) -> lis
         found.append(f"No exit in {tunnel.exit_region} is ready now; until one is, nothing can leave.")
     elif left is None and not any(ready.values()):
         found.append("No exit is ready anywhere now; until one is, nothing can leave.")
-    if relays < tunnel.hops:
-        found.append(f"{tunnel.hops} hops need as many different relays; {relays} are ready now.")
+    others = len(set(relays) - {entry.id})
+    if others < tunnel.hops:
+        found.append(f"{tunnel.hops} hops need as many relays besides {entry.name}; ready now: {others}.")
     return found

@@ -16,6 +16,7 @@ from fogagent.messages import CircuitState, OverlayStatus, TunnelState
 from fogpanel.models import Event
 from nodes import inbox
 from nodes.models import Node
+from services.models import ServiceState
 from services.vpn_coordinator import operations
 from services.vpn_coordinator.handlers import note_tunnels
 from services.vpn_coordinator.models import Tunnel
@@ -97,14 +98,25 @@ def test_a_stopped_tunnel_stays_as_it_was(entry: Node, make_tunnel: MakeTunnel, 
 
 def test_a_port_that_is_taken_is_told_once_in_the_agents_words(entry: Node, make_tunnel: MakeTunnel) -> None:
     tunnel = make_tunnel(port=1080)
-    taken = TunnelState(tunnel=tunnel.id, open=False, sentence="Another program has the port.")
+    taken = TunnelState(tunnel=tunnel.id, open=False, sentence="Port 1080 is in use, as 10801 is.")
     for _ in range(2):
         note_tunnels([(entry.id, told(taken))], NOW)
     tunnel.refresh_from_db()
-    assert (tunnel.is_open, tunnel.sentence, tunnel.port) == (False, "Another program has the port.", 0)
+    assert (tunnel.is_open, tunnel.sentence, tunnel.port) == (False, "Port … is in use, as 10801 is.", 0)
     assert kinds() == ["tunnel.broken"]
     note_tunnels([(entry.id, told(opened(tunnel)))], NOW)
     assert kinds() == ["tunnel.broken", "tunnel.opened"]
+    assert "1080 " not in " ".join(Event.objects.values_list("sentence", flat=True))
+
+
+def test_the_service_is_probed_when_a_tunnel_opens_and_not_each_time_it_tells(
+    entry: Node, make_tunnel: MakeTunnel
+) -> None:
+    tunnel = make_tunnel()
+    ServiceState.objects.create(slug="vpn_coordinator")
+    for number in range(2):
+        note_tunnels([(entry.id, told(opened(tunnel)))], NOW + number * SECOND)
+    assert ServiceState.objects.get().probe_wanted_at == NOW
 
 
 def test_what_an_agent_has_forgotten_is_ordered_again_in_our_eyes(

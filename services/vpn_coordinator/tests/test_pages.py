@@ -173,7 +173,7 @@ def test_a_card_tells_how_it_stands(client: Client, tunnel: Tunnel, viewer: User
         ({}, {"archived_at": timezone.now()}, "Entry gone", "atlas has left the fog."),
         ({}, {"flags": ["compute"]}, "Open", "The owner of atlas does not grant entry"),
         ({"exit_region": "atlantis"}, {}, "Open", "No exit in atlantis is ready now"),
-        ({"hops": 5}, {}, "Open", "5 hops need as many different relays; 1 are ready now."),
+        ({"hops": 5}, {}, "Open", "5 hops need as many relays besides atlas; ready now: 1."),
     ],
 )
 def test_each_trouble_has_its_sentence(
