@@ -98,15 +98,10 @@ def _exit(fields: Fields, given: object, entry: Node | None) -> Node | None:
 
 def _node(fields: Fields, name: str, given: object) -> Node | None:
     """The node of this name or number, as long as it is part of the fog."""
-    wanted: dict[str, Any] = {"name": given.strip()} if isinstance(given, str) else {"id": given}
-    if isinstance(given, bool) or not isinstance(given, str | int) or len(str(given)) > 100:
+    if isinstance(given, bool) or not isinstance(given, str | int):
         fields.refuse(name, f"must be the name or the number of a node, was {shown(given)}.")
         return None
-    if isinstance(given, int) and not 0 < given < 2**63:
-        wanted = {"id": 0}
-    if "\x00" in str(given) or not str(given).isprintable():
-        wanted = {"id": 0}
-    node = Node.objects.filter(**wanted).first()
+    node = _find(given)
     if node is None:
         fields.refuse(name, f"there is no node {shown(given)}.")
     elif node.archived_at is not None:
@@ -116,6 +111,13 @@ def _node(fields: Fields, name: str, given: object) -> Node | None:
     else:
         return node
     return None
+
+
+def _find(given: str | int) -> Node | None:
+    if isinstance(given, int):
+        return Node.objects.filter(id=given).first() if 0 < given < 2**63 else None
+    # What cannot be printed some databases refuse even to look for.
+    return Node.objects.filter(name=given.strip()).first() if given.isprintable() else None
 
 
 def _port(fields: Fields, given: object) -> int:
