@@ -172,8 +172,10 @@ def for_key_share() -> str:
 
 
 def as_time(value: datetime | str) -> datetime:
-    """A time as it came from `select`. SQLite keeps it as text, in UTC."""
-    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
+    """A time as it came from `select`. SQLite keeps it in UTC, as text, or without its zone where the driver
+    knows the column."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _bound(sql: str, given: Mapping[str, Any]) -> tuple[str, list[Any]]:

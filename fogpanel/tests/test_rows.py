@@ -7,7 +7,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from conftest import MakeNode
-from fogpanel.rows import create, insert_each, insert_numbered, update_each
+from fogpanel.rows import as_time, create, insert_each, insert_numbered, select, update_each
 from nodes.models import Group, Node, Order, Sample
 
 pytestmark = pytest.mark.django_db
@@ -91,3 +91,10 @@ def test_rows_that_are_there_are_left_out(db: None) -> None:
     ]
     with pytest.raises(IntegrityError):
         insert_each(Group, ("name",), [("b",)])
+
+
+def test_times_are_read_as_they_were_written(make_node: MakeNode) -> None:
+    now = timezone.now()
+    make_node(connected_at=now)
+    [[column, computed]] = select("SELECT connected_at, MAX(connected_at) FROM nodes_node GROUP BY id")
+    assert (as_time(column), as_time(computed)) == (now, now)
