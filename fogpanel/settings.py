@@ -77,6 +77,7 @@ INSTALLED_APPS = [
     "tasks",
     "services",
     "services.fog_coordinator",
+    "services.onion",
     "services.vpn_coordinator",
 ]
 
@@ -217,7 +218,11 @@ AGENT_HANDLERS: dict[str, str | list[str]] = {
     "fetch": "tasks.handlers.send_blobs",
     "overlayfacts": "nodes.relay_directory.facts.store_overlay_facts",
     "directorywanted": "nodes.relay_directory.answers.send_directory",
-    "overlaystatus": ["services.vpn_coordinator.handlers.note_tunnels"],
+    "overlaystatus": [
+        "services.onion.states.store_overlay_status",
+        "services.vpn_coordinator.handlers.note_tunnels",
+    ],
+    "circuittried": "services.onion.trials.store_tried",
     "goodbye": "nodes.handlers.say_goodbye",
 }
 # Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.

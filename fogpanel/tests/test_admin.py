@@ -28,7 +28,7 @@ from tasks.submission import submit, validate
 
 OURS = [
     model
-    for app in ("fogpanel", "nodes", "tasks", "services", "fog_coordinator")
+    for app in ("fogpanel", "nodes", "tasks", "services", "fog_coordinator", "onion")
     for model in apps.get_app_config(app).get_models()
 ]
 

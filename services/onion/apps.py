@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class OnionConfig(AppConfig):
+    name = "services.onion"
