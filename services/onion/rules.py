@@ -1,0 +1,131 @@
+"""How well circuits can be had, judged from what was tried. Pure: no clock, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from services.models import State
+from services.record import Figure, Probed
+
+HOPS = 3
+FAILURES_DOWN = 3
+SENTENCE_MOST = 300
+FLAGS = ("guard", "exit", "mix", "entry", "compute")
+
+BECOME_ONE = "Start an agent with --flags relay and an address that other nodes reach"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What became of one trial. ``route`` names its relays in words; empty where no path was found."""
+
+    ok: bool
+    node: str
+    route: str
+    hops: int
+    size: int
+    sentence: str = ""
+    build_ms: float | None = None
+    echo_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """``relays`` counts what may be in a path, ``by_flag`` those of them with a flag, ``circuits`` what nodes
+    tell of as open, and ``tried`` are the last trials, the newest first."""
+
+    relays: int
+    by_flag: Mapping[str, int]
+    circuits: int
+    tried: Sequence[Tried]
+
+
+def judge(measured: Measured) -> Probed:
+    """State and sentence; the first thing that is wrong is the one that is told."""
+    state, sentence = _verdict(measured)
+    return Probed(state, sentence[:SENTENCE_MOST], _figures(measured))
+
+
+def _verdict(measured: Measured) -> tuple[State, str]:
+    if not measured.relays:
+        return State.DOWN, f"There is no relay, so no circuit can be built. {BECOME_ONE}."
+    if not measured.tried:
+        return State.DEGRADED, (
+            f"There {_relays(measured.relays)}, but no other node is connected that could build a circuit. "
+            "Add one with the flag entry or compute."
+        )
+    last, *_ = measured.tried
+    failures = _failures_in_a_row(measured.tried)
+    if failures >= FAILURES_DOWN:
+        return State.DOWN, f"The last {failures} circuits failed. {_failure(last)}"
+    if failures:
+        return State.DEGRADED, f"The last circuit failed. {_failure(last)}"
+    if last.hops < HOPS:
+        return State.DEGRADED, (
+            f"A circuit needs {HOPS} relays besides the node that builds it, and there "
+            f"{_relays(measured.relays)}. {BECOME_ONE}. {_success(last)}."
+        )
+    return State.OPERATIONAL, _success(last)
+
+
+def _failures_in_a_row(tried: Sequence[Tried]) -> int:
+    return next((number for number, one in enumerate(tried) if one.ok), len(tried))
+
+
+def _failure(one: Tried) -> str:
+    way = f" through {one.route}" if one.route else ""
+    return f"From {one.node}{way}: {one.sentence}"
+
+
+def _success(one: Tried) -> str:
+    relays = f"{one.hops} relay{'' if one.hops == 1 else 's'}"
+    built, echoed = milliseconds(one.build_ms or 0.0), milliseconds(one.echo_ms or 0.0)
+    return f"A circuit over {relays} was built in {built} and echoed {one.size:,} bytes in {echoed}"
+
+
+def milliseconds(amount_ms: float) -> str:
+    return f"{amount_ms:.1f} ms" if 0 < amount_ms < 2 else f"{amount_ms:,.0f} ms"
+
+
+def _relays(number: int) -> str:
+    return "is 1 relay" if number == 1 else f"are {number:,} relays"
+
+
+def _figures(measured: Measured) -> tuple[Figure, ...]:
+    last = measured.tried[0] if measured.tried else None
+    build_ms = last.build_ms if last else None
+    echo_ms = last.echo_ms if last else None
+    return (
+        Figure("circuit build", _rounded(build_ms), "ms"),
+        Figure("echo", _rounded(echo_ms), "ms"),
+        Figure("known", measured.circuits, "circuits"),
+        Figure("for paths", measured.relays, "relays"),
+        *(
+            Figure(f"with the flag {flag}", measured.by_flag[flag], "relays")
+            for flag in FLAGS
+            if measured.by_flag.get(flag)
+        ),
+    )
+
+
+def _rounded(amount: float | None) -> float | None:
+    return None if amount is None else round(amount, 1)
+
+
+# --- Bandwidth -----------------------------------------------------------------------------------------
+
+WEIGHT_OF_NEW = 0.3
+WORTH_TELLING = 0.1
+"""Every agent hears of a change, so those that would change nothing in its choices are left out."""
+
+
+def smoothed_kbps(before: int, measured: int) -> int:
+    """The bandwidth to publish: a moving average, unchanged while that is less than a tenth away.
+
+    The first measurement counts wholly, and an answer always means more than none.
+    """
+    if not before:
+        return max(1, measured)
+    average = (1 - WEIGHT_OF_NEW) * before + WEIGHT_OF_NEW * measured
+    return before if abs(average - before) < WORTH_TELLING * before else max(1, round(average))

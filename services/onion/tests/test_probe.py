@@ -1,0 +1,191 @@
+"""The probe over rows: whom it asks for what, and what it makes of answers and of silence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from random import Random
+
+import pytest
+
+from conftest import MakeNode
+from nodes.models import Node, Order
+from services.models import State
+from services.onion.models import Trial
+from services.onion.probe import OLD_NEWS, probe
+from services.onion.rules import FAILURES_DOWN
+from services.onion.tests.cast import (
+    NEXT_VERSION,
+    NOW,
+    SECOND,
+    answer,
+    key,
+    make_builder,
+    make_relays,
+    orders,
+)
+from services.onion.trials import SLACK_S, TIMEOUT_S
+from services.record import Probed
+
+pytestmark = pytest.mark.django_db
+START = NOW + NEXT_VERSION
+DEADLINE = (TIMEOUT_S + SLACK_S) * SECOND
+
+
+def looked(now: datetime, last: datetime | None = None) -> Probed | None:
+    return probe(now, last, Random(1))
+
+
+def found(now: datetime, last: datetime | None = None) -> tuple[State, str]:
+    result = looked(now, last)
+    assert result is not None
+    return result.state, result.sentence
+
+
+def test_without_relays_nobody_is_asked(make_node: MakeNode) -> None:
+    make_builder(make_node, NOW)
+    state, _ = found(NOW)
+    assert state == State.DOWN
+    assert not Trial.objects.exists()
+
+
+class TestAsking:
+    def test_one_node_that_may_for_three_hops(self, make_node: MakeNode) -> None:
+        make_relays(make_node, 4)
+        builder = make_builder(make_node, START)
+        assert looked(START) is None
+        [(node_id, order)] = orders()
+        trial = Trial.objects.get()
+        assert (node_id, order.trial, order.hops, order.through, order.size) == (
+            builder.id,
+            trial.id,
+            3,
+            [],
+            1000,
+        )
+        assert (trial.asked_at, trial.deadline_at) == (START, START + DEADLINE)
+
+    def test_it_waits_without_asking_more(self, make_node: MakeNode) -> None:
+        make_relays(make_node, 3)
+        make_builder(make_node, START)
+        looked(START)
+        assert looked(START + DEADLINE) is None
+        assert len(orders()) == 1
+
+    def test_as_many_hops_as_there_are_relays_besides_the_node(self, make_node: MakeNode) -> None:
+        relays = make_relays(make_node, 3)
+        Node.objects.update(flags=["relay", "compute"])
+        looked(START)
+        [(node_id, order)] = orders()
+        assert order.hops == 2
+        assert node_id in {node.id for node in relays}
+
+    def test_a_node_that_finds_more_relays_is_preferred(self, make_node: MakeNode) -> None:
+        make_relays(make_node, 3)
+        Node.objects.update(flags=["relay", "compute"])
+        builder = make_builder(make_node, START)
+        for seed in range(10):
+            Trial.objects.all().delete()
+            Order.objects.all().delete()
+            probe(START, None, Random(seed))
+            assert orders()[0][0] == builder.id
+
+    def test_all_have_their_turn(self, make_node: MakeNode) -> None:
+        make_relays(make_node, 3)
+        builders = {make_builder(make_node, START + n * NEXT_VERSION, name=f"t{n}").id for n in range(3)}
+        asked = set()
+        for seed in range(30):
+            Trial.objects.all().delete()
+            Order.objects.all().delete()
+            probe(START, None, Random(seed))
+            asked.add(orders()[0][0])
+        assert asked == builders
+
+    @pytest.mark.parametrize(
+        "columns", [{"connected": False}, {"flags": ["mix"]}, {"flags": []}, {"gone_at": NOW}]
+    )
+    def test_who_may_not_or_is_not_there_is_not_asked(
+        self, make_node: MakeNode, columns: dict[str, object]
+    ) -> None:
+        make_relays(make_node, 3)
+        builder = make_builder(make_node, START)
+        Node.objects.filter(id=builder.id).update(**columns)
+        state, sentence = found(START)
+        assert (state, orders()) == (State.DEGRADED, [])
+        assert "no other node is connected" in sentence
+
+
+class TestAnswers:
+    @pytest.fixture
+    def relays(self, make_node: MakeNode) -> list[Node]:
+        relays = make_relays(make_node, 3)
+        make_builder(make_node, START)
+        return relays
+
+    def trial(self, now: datetime = START, last: datetime | None = None) -> Trial:
+        assert looked(now, last) is None
+        return Trial.objects.order_by("-id")[0]
+
+    def test_well(self, relays: list[Node]) -> None:
+        answer(self.trial(), START + SECOND, relays)
+        assert found(START + 2 * SECOND) == (
+            State.OPERATIONAL,
+            "A circuit over 3 relays was built in 23 ms and echoed 1,000 bytes in 5 ms",
+        )
+
+    def test_failed_says_through_whom_and_why(self, relays: list[Node]) -> None:
+        sentence = "relay-1 did not extend the circuit."
+        answer(self.trial(), START + SECOND, relays, ok=False, sentence=sentence)
+        assert found(START + SECOND) == (
+            State.DEGRADED,
+            f"The last circuit failed. From builder through relay-0 → relay-1 → relay-2: {sentence}",
+        )
+
+    def test_silence_counts_at_the_deadline_and_the_order_is_taken_back(self, relays: list[Node]) -> None:
+        trial = self.trial()
+        late = START + DEADLINE + SECOND
+        state, sentence = found(late)
+        assert state == State.DEGRADED
+        assert "builder did not tell how it went within 20 s" in sentence
+        assert orders() == []
+        answer(trial, late + SECOND, relays)  # too late to count
+        trial.refresh_from_db()
+        assert (trial.ok, trial.ended_at) == (False, late)
+
+    def test_several_failures_in_a_row_are_down(self, relays: list[Node]) -> None:
+        now, last, states = START, None, []
+        for _ in range(FAILURES_DOWN):
+            answer(self.trial(now, last), now, [], ok=False, sentence="No guard can be reached.")
+            last = now + SECOND
+            states.append(found(last, now - SECOND)[0])
+            now = last + SECOND
+        assert states == [State.DEGRADED, State.DEGRADED, State.DOWN]
+        answer(self.trial(now, last), now, relays)
+        assert found(now + SECOND, last)[0] == State.OPERATIONAL
+
+    def test_after_a_result_the_next_call_asks_anew(self, relays: list[Node]) -> None:
+        answer(self.trial(), START, relays)
+        result_at = START + SECOND
+        assert looked(result_at) is not None
+        assert looked(result_at + 30 * SECOND, result_at) is None
+        assert Trial.objects.count() == 2
+
+    def test_what_was_true_before_a_pause_is_not_told(self, relays: list[Node]) -> None:
+        answer(self.trial(), START, relays)
+        assert looked(START + DEADLINE + OLD_NEWS + SECOND) is None
+        assert Trial.objects.count() == 2
+
+    def test_a_shorter_path_than_asked_for_is_a_failure(self, relays: list[Node]) -> None:
+        answer(self.trial(), START, relays[:1])
+        state, sentence = found(START + SECOND)
+        assert state == State.DEGRADED
+        assert "1 relays in place of 3" in sentence
+
+    def test_a_node_answers_only_for_its_own(self, relays: list[Node]) -> None:
+        trial = self.trial()
+        trial.node_id = relays[0].id
+        answer(trial, START, relays)
+        assert Trial.objects.get().ended_at is None
+
+    def test_the_path_is_kept(self, relays: list[Node]) -> None:
+        answer(self.trial(), START, relays)
+        assert Trial.objects.get().path == [key(node).hex() for node in relays]
