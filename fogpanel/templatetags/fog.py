@@ -46,6 +46,9 @@ STATES: dict[str, tuple[str, str]] = {
     "failed": ("bad", "circle-x"),
     "cancelled": ("mute", "circle-pause"),
     "expired": ("warn", "triangle-alert"),
+    # rules of a path
+    "passed": ("ok", "circle-check"),
+    "waived": ("mute", "circle-minus"),
 }
 SUBJECT_PAGES = {
     "node": "/nodes/{}",

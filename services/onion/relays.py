@@ -1,0 +1,96 @@
+"""The relays as a table: who they are, whether others reach them, how fast they are, what they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from fogpanel.keyset import Page, count_capped, find_page
+from nodes.models import Relay
+from nodes.relay_directory.publishing import published_entry
+from services.onion.models import Measurement, OverlayState
+from services.onion.standing import listed
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Whether others reach a relay: a state that pills know, a word for it, and why."""
+
+    state: str
+    word: str
+    sentence: str
+    at: datetime | None = None
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRow:
+    relay: Relay
+    flags: Sequence[str]  # with the panel's judgement
+    reach: Reach
+    told: OverlayState | None
+
+    @property
+    def speed(self) -> str:
+        return speed(self.relay.bandwidth_kbps)
+
+
+def speed(kbps: int) -> str:
+    """In the unit that suits: 850 kbit/s, 12.3 Mbit/s, 1.0 Gbit/s."""
+    amount, unit = float(kbps), "kbit/s"
+    for larger in ("Mbit/s", "Gbit/s"):
+        if amount >= 1000:
+            amount, unit = amount / 1000, larger
+    return f"{amount:.1f} {unit}" if unit != "kbit/s" and amount < 100 else f"{amount:.0f} {unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTable:
+    rows: list[RelayRow]
+    count: str
+    fastest_kbps: int  # of those shown
+    before: object | None
+    after: object | None
+
+
+def table(after: int | None = None, before: int | None = None) -> RelayTable:
+    """One page of them, the oldest nodes first."""
+    relays = listed("relay")
+    found: Page[Relay] = find_page(
+        [relays.select_related("node")], "node_id", after=after, before=None if after else before
+    )
+    whole = found.before is None and found.after is None
+    return RelayTable(
+        rows=rows_of(found.rows),
+        count=f"{len(found.rows):,}" if whole else count_capped(relays),
+        fastest_kbps=max((relay.bandwidth_kbps for relay in found.rows), default=0),
+        before=found.before,
+        after=found.after,
+    )
+
+
+def rows_of(relays: Sequence[Relay]) -> list[RelayRow]:
+    ids = [relay.node_id for relay in relays]
+    told = OverlayState.objects.defer("circuits", "guards", "builds").in_bulk(ids)
+    measured = Measurement.objects.select_related("by").in_bulk(ids)
+    return [
+        RelayRow(
+            relay=relay,
+            flags=entry.flags if (entry := published_entry(relay)) else [],
+            reach=reach_of(relay, measured.get(relay.node_id)),
+            told=told.get(relay.node_id),
+        )
+        for relay in relays
+    ]
+
+
+def reach_of(relay: Relay, measured: Measurement | None) -> Reach:
+    if not relay.address:
+        return Reach("waived", "No address", "It names no address to dial, so no path leads through it.")
+    if measured is None:
+        return Reach("unknown", "Not tried yet", "Its first measurement is on its way.")
+    by = measured.by.name
+    if measured.ok:
+        return Reach("operational", "Reached", "", measured.at, by)
+    return Reach("failed", "Not reached", measured.sentence, measured.at, by)
