@@ -34,6 +34,7 @@ from nodes.api import keys_router
 from nodes.api import router as nodes
 from nodes.joining import JoinError
 from services.api import router as services
+from services.onion.api import router as onion
 from services.vpn_coordinator.api import router as tunnels
 from tasks.api import nodes_router as placement
 from tasks.api import router as tasks
@@ -237,6 +238,7 @@ api.add_router("/tasks", tasks)
 api.add_router("/tasks", batches)
 api.add_router("/nodes", placement)
 api.add_router("", services)
+api.add_router("", onion)
 api.add_router("/tunnels", tunnels)
 api.add_router("", parameters)
 

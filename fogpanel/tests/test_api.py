@@ -131,6 +131,8 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/services", None, "viewer"),
     ("post", "/services/fog_coordinator/restart", None, "operator"),
     ("get", "/topology", None, "viewer"),
+    ("get", "/relays", None, "viewer"),
+    ("get", "/circuits", None, "viewer"),
     ("get", "/tunnels", None, "viewer"),
     ("post", "/tunnels", {"name": "t", "entry": "node-1"}, "submitter"),
     ("get", "/tunnels/{tunnel}", None, "viewer"),
