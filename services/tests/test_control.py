@@ -59,7 +59,7 @@ def test_disabled_is_shown_with_who_did_it_and_what_it_means(operator: User) -> 
     assert (event.sentence, event.level, event.actor) == (
         "some-operator disabled Fog coordinator", "warning", operator,
     )  # fmt: skip
-    assert Client().get("/health").json()["status"] == "disabled"
+    assert Client().get("/health").json()["services"]["fog_coordinator"] == "disabled"
 
 
 def test_a_disabled_service_is_not_probed(operator: User) -> None:
