@@ -37,6 +37,8 @@ def probed(state: State, age_s: float = 1) -> ServiceState:
     at = timezone.now() - timedelta(seconds=age_s)
     ServiceSample.objects.create(slug="fog_coordinator", at=at, state=state, value=2.5)
     figures = [{"label": "decisions", "value": 2.5, "unit": "/s"}]
+    for other in SERVICES[1:]:
+        ServiceState.objects.create(slug=other.slug, state=State.OPERATIONAL, probed_at=at)
     return ServiceState.objects.create(
         slug="fog_coordinator", state=state, sentence="So it is", figures=figures, probed_at=at
     )
