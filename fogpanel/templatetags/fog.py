@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import lucide
@@ -83,7 +83,13 @@ def _drawn(name: str, size: int) -> SafeString:
 @register.simple_tag
 def state_pill(state: str, word: str = "", testid: str = "", id: str = "", title: str = "") -> SafeString:
     """Icon and word of a node's, task's or service's state."""
-    state = str(state) or "unknown"
+    return _pill(str(state) or "unknown", word, testid, id, title)
+
+
+# The rules of some hundred circuits draw the same few a thousand times. Typed, since what is marked safe is
+# equal to the same text that is not.
+@lru_cache(maxsize=4096, typed=True)
+def _pill(state: str, word: str, testid: str, id: str, title: str) -> SafeString:
     state_tone, icon_name = STATES[state]
     named = {"id": id, "data-testid": testid, "data-state": state, "title": title}
     attributes = format_html_join("", ' {}="{}"', ((name, value) for name, value in named.items() if value))

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from django.template import Context, Template
+from django.utils.safestring import mark_safe
 
 from coordinator.values import NodeType
 from fogpanel.templatetags import fog
@@ -96,3 +97,9 @@ def test_names_are_escaped() -> None:
 
 def test_node_types_are_known_in_words() -> None:
     assert {fog.words(node_type) for node_type in NodeType} >= {"Edge device", "Gateway"}
+
+
+def test_a_pill_escapes_its_word_even_after_the_same_word_was_marked_safe() -> None:
+    word = "<b>bold</b>"
+    assert word in fog.state_pill("active", mark_safe(word))
+    assert word not in fog.state_pill("active", word)

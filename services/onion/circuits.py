@@ -112,7 +112,7 @@ def told() -> QuerySet[OverlayState]:
 
 
 def shown(states: Iterable[OverlayState], now: datetime, *, most: int | None = None) -> list[NodeCircuits]:
-    read = [(state, circuits_of(state)[:most], guards_of(state)) for state in states]
+    read = [(state, circuits_of(state, most), guards_of(state)) for state in states]
     names = named(
         identity.hex()
         for _, circuits, guards in read

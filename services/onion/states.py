@@ -98,8 +98,8 @@ def compared(before: Counted | None, relayed_bytes: int, now: datetime) -> Count
 T = TypeVar("T")
 
 
-def circuits_of(state: OverlayState) -> list[CircuitState]:
-    return _read(state.circuits, CircuitState)
+def circuits_of(state: OverlayState, most: int | None = None) -> list[CircuitState]:
+    return _read(state.circuits[:most], CircuitState)
 
 
 def guards_of(state: OverlayState) -> list[GuardState]:
