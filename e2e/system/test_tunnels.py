@@ -1,0 +1,110 @@
+"""Tunnels between real agents: bytes cross three relays, and a relay that is killed is gone round."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.through_socks import LARGE, SMALL, SocksRefused, fetch, open_through, served_bytes, through
+from e2e.system.panel import Panel, until
+
+RELAY = ("--flags", "relay,compute")
+EXIT = ("--flags", "relay,exit", "--exit-allow", "lab=127.0.0.1:{port}")
+ENTRY = ("--flags", "entry,compute")
+AGAIN_WITHIN_S = 3.0
+
+
+@dataclass
+class Fog:
+    """A panel with an entry, three relays and an exit that may reach this machine, and a tunnel."""
+
+    panel: Panel
+    agents: dict[str, subprocess.Popen[bytes]]
+    tunnel: int
+    socks: int
+    served: int
+
+    def fetch(self, size: int) -> None:
+        """Raises SocksRefused or OSError; what arrives is compared with what was served."""
+        fetch(through(self.socks), ("127.0.0.1", self.served), size, bytearray(size + 10_000))
+
+    def path_in_use(self) -> list[str]:
+        """The stations of the circuit that carries a stream, the entry first."""
+        entry = self.panel.nodes()["entry"]["id"]
+        [told] = self.panel.get(f"/circuits?node={entry}")["items"]
+        return next(
+            ([hop["name"] for hop in each["path"]] for each in told["circuits"] if each["streams"]), []
+        )
+
+
+@pytest.fixture(scope="module")
+def fog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fog]:
+    folder: Path = tmp_path_factory.mktemp("tunnels")
+    with served_bytes() as served, Panel(folder, agents=0) as panel:
+        flags = {"relay-1": RELAY, "relay-2": RELAY, "relay-3": RELAY, "exit": EXIT, "entry": ENTRY}
+        agents = {
+            name: panel.join(name, *(each.format(port=served) for each in options))
+            for name, options in flags.items()
+        }
+        made = panel.post("/tunnels", {"name": "lab", "entry": "entry"})["id"]
+        opened = until("the tunnel is open", lambda: _open(panel, made))
+        fog = Fog(panel, agents, made, opened["port"], served)
+        until("a stream crosses it", lambda: _fetches(fog))
+        yield fog
+
+
+def _open(panel: Panel, tunnel: int) -> dict[str, object] | None:
+    found: dict[str, object] = panel.get(f"/tunnels/{tunnel}")
+    return found if found["state"] == "open" else None
+
+
+def _fetches(fog: Fog) -> bool:
+    try:
+        fog.fetch(SMALL)
+    except (SocksRefused, OSError):
+        return False
+    return True
+
+
+def test_64_mib_cross_three_hops_and_arrive_as_they_were(fog: Fog) -> None:
+    assert LARGE >= 64 * 1024 * 1024
+    fog.fetch(LARGE)
+    told = until("the tunnel tells of it", lambda: _carried(fog))
+    assert told["hops"] == 3
+
+
+def _carried(fog: Fog) -> dict[str, object] | None:
+    told: dict[str, object] = fog.panel.get(f"/tunnels/{fog.tunnel}")
+    return told if int(str(told["received_bytes"])) > LARGE else None
+
+
+def test_what_the_exit_must_not_reach_is_refused(fog: Fog) -> None:
+    panel_port = int(fog.panel.url.rpartition(":")[2])
+    with pytest.raises(SocksRefused, match="not allowed"):
+        fetch(through(fog.socks), ("127.0.0.1", panel_port), SMALL, bytearray(SMALL))
+    with pytest.raises(SocksRefused, match="not allowed"):
+        fetch(through(fog.socks), ("10.0.0.1", 80), SMALL, bytearray(SMALL))
+
+
+def test_a_killed_relay_ends_the_open_stream_and_is_gone_round(fog: Fog) -> None:
+    with socket.create_connection(("127.0.0.1", fog.socks), 20) as stream:
+        open_through(stream, "127.0.0.1", fog.served)
+        path = until("the entry tells which circuit is in use", fog.path_in_use)
+        assert len(set(path)) == 4
+        middle = path[2]
+        os.kill(fog.agents[middle].pid, signal.SIGKILL)
+        with pytest.raises(ConnectionResetError):  # and not as if all had been said
+            stream.recv(1)
+    began = time.monotonic()
+    until("a new stream works", lambda: _fetches(fog), within_s=AGAIN_WITHIN_S)
+    assert time.monotonic() - began < AGAIN_WITHIN_S
+    stopped = fog.panel.get(f"/tunnels/{fog.tunnel}")
+    assert stopped["state"] == "open"
