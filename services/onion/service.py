@@ -10,8 +10,8 @@ from services.record import Service
 ONION = Service(
     slug="onion",
     title="Onion circuits",
-    category="Private transport",
-    icon="waypoints",
+    category="Privacy",
+    icon="layers",
     line="Carries bytes over several relays, each of which knows only its neighbours.",
     probe_every=PROBE_S,
     probe=probe,
