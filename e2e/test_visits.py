@@ -49,11 +49,20 @@ def addresses(panel: Panel) -> dict[str, str]:
     waits = panel.submit(driver="python", name="waits", source="print(1)", cores=200)
     panel.wait_for_state(done, "succeeded")
     node = next(iter(panel.nodes().values()))["id"]
+    tunnel = panel.post("/tunnels", {"name": "browsing", "entry": panel.agents[0]})["id"]
     return {
         "control panel": "/control-panel",
         "service": "/services/fog_coordinator/",
         "topology over time": "/services/fog_coordinator/topology?position=0",
         "what if": "/services/fog_coordinator/what-if",
+        "onion circuits": "/services/onion/",
+        "circuits of nodes": "/services/onion/circuits",
+        "relays": "/services/onion/relays",
+        "tunnels": "/services/vpn_coordinator/",
+        "no tunnel stopped": "/services/vpn_coordinator/?stopped=on",
+        "new tunnel": "/services/vpn_coordinator/tunnels/new",
+        "tunnel": f"/services/vpn_coordinator/tunnels/{tunnel}",
+        "stop a tunnel": f"/services/vpn_coordinator/tunnels/{tunnel}/stop",
         "nodes": "/nodes",
         "node": f"/nodes/{node}",
         "work of a node": f"/nodes/{node}/why",
@@ -72,7 +81,8 @@ def addresses(panel: Panel) -> dict[str, str]:
 
 
 PAGES = (
-    "control panel", "service", "topology over time", "what if",
+    "control panel", "service", "topology over time", "what if", "onion circuits", "circuits of nodes",
+    "relays", "tunnels", "no tunnel stopped", "new tunnel", "tunnel", "stop a tunnel",
     "nodes", "node", "work of a node", "drain a node", "add node", "tasks",
     "no tasks", "new task", "task", "task explained now", "waiting task", "events", "settings", "not found",
 )  # fmt: skip
