@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 
+import msgspec
 import pytest
 
 from fogagent.overlay.directory import Directory, Relay
@@ -127,10 +129,10 @@ class User:
 
 
 @asynccontextmanager
-async def running(user: User) -> AsyncIterator[User]:
+async def running(user: User) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(user.client.run())
     try:
-        yield user
+        yield task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -248,6 +250,34 @@ async def test_nothing_can_be_built_without_relays(user: User) -> None:
         user.client.use(user.net.directory)
         await user.open(wishes=Wishes(exit_region="nowhere"))
     assert "nowhere" in user.client.trouble
+
+
+def worthless(relay: Relay) -> Relay:
+    """Its onion key is a point of low order, with which every secret would be known to everybody."""
+    return msgspec.structs.replace(relay, onion_key=bytes(32))
+
+
+@pytest.mark.asyncio
+async def test_a_relay_whose_onion_key_is_none_is_gone_round(user: User) -> None:
+    _, own = await user.open()
+    guard = own.path[0]
+    relays = {**user.net.directory.relays, guard.identity: worthless(guard)}
+    user.client.use(replace(user.net.directory, relays=relays))
+    _, another = await user.open("another")
+    assert another.path[0] != guard
+    with pytest.raises(NoCircuit, match=f"{guard.name}: .*low order"):
+        await user.client.build_over([worthless(guard)], Wishes(hops=1))
+
+
+@pytest.mark.asyncio
+async def test_nothing_in_a_directory_stops_circuits_from_being_kept_ready(user: User) -> None:
+    honest = user.net.directory
+    bad = {identity: worthless(relay) for identity, relay in honest.relays.items()}
+    user.client.use(replace(honest, relays=bad))
+    async with running(user) as task:
+        user.client.want(THREE)
+        await until(lambda: user.client.trouble)
+        assert not task.done()
 
 
 @pytest.mark.asyncio

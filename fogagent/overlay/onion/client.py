@@ -254,7 +254,11 @@ class OnionClient:
             self.guards.failed(path[0].identity, self._wall())
             raise self._stopped_at(path[0], str(error)) from error
         began = self._clock()
-        circuit = await self._settled(link, path)
+        try:
+            circuit = await self._settled(link, path)
+        except OnionError as error:  # its onion key is none, or the link carries all that it may
+            self.guards.failed(path[0].identity, self._wall())
+            raise self._stopped_at(path[0], str(error)) from error
         if circuit.state is State.OPEN:
             return OwnCircuit(circuit, tuple(path), wishes, self._clock(), self._clock() - began)
         assert circuit.reason is not None
@@ -279,7 +283,11 @@ class OnionClient:
         raise NoCircuit(self.trouble)
 
     async def _settled(self, link: CellLink, path: Sequence[Relay]) -> Circuit:
-        """The circuit when it is open, or closed for whatever reason."""
+        """The circuit when it is open, or closed for whatever reason.
+
+        Raises:
+            OnionError: it could not even be begun.
+        """
         settled = asyncio.Event()
 
         def on_settled(circuit: Circuit) -> None:
