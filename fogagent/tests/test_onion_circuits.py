@@ -185,6 +185,16 @@ def test_a_relay_that_does_not_hold_its_key_ends_the_building() -> None:
     assert at_rest(net)
 
 
+def test_an_answer_too_long_to_be_passed_on_ends_the_circuit_and_nothing_else() -> None:
+    net = Net(2)
+    answer = (CELL_BYTES - HEADER.size - 2).to_bytes(2, "big")
+    net.wire(2, 1).meddle = lambda cell: [cell[: HEADER.size] + answer + cell[HEADER.size + 2 :]]
+    circuit = net.circuit(2)
+    assert (circuit.state, circuit.reason) == (State.CLOSED, Reason.PROTOCOL)
+    assert at_rest(net)
+    assert not net.closed_for
+
+
 def test_a_relay_that_cannot_be_reached_is_told() -> None:
     net = Net(1)
     circuit = net.boxes[0].switch.build(

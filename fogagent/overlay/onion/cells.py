@@ -32,7 +32,8 @@ _MESSAGE = struct.Struct(">BHH")
 DATA_BYTES = PLAIN_BYTES - _MESSAGE.size
 """The most that one cell carries of a stream."""
 _LENGTH = struct.Struct(">H")
-TEXT_BYTES = BODY_BYTES - _LENGTH.size
+TEXT_BYTES = DATA_BYTES
+"""Of a handshake, which must fit into an EXTENDED message as well as into a cell."""
 
 MAX_CIRCUIT = 2**32 - 1
 
