@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -441,7 +441,8 @@ class Agent:
     def _use_directory(self, instruction: UseDirectory) -> None:
         self.directory = instruction.directory
         if self._overlay is not None:
-            self._overlay.use(instruction.directory)
+            with _contained("taking over a directory"):
+                self._overlay.use(instruction.directory)
 
     def _keep_directory(self, instruction: KeepDirectory) -> None:
         self._spawn(self._write_directory(instruction.whole))
@@ -455,30 +456,39 @@ class Agent:
     # --- The overlay -------------------------------------------------------------------------------
 
     async def _start_overlay(self, overlay: Overlay) -> None:
-        facts = await overlay.start()
-        self._overlay_is_on = True
-        self._feed(OverlayStarted(facts))
+        with _contained("starting"):
+            facts = await overlay.start()
+            self._overlay_is_on = True
+            self._feed(OverlayStarted(facts))
 
     def _overlay_changed(self) -> None:
         self._feed(OverlayChanged())
 
     def _tell_overlay(self, instruction: TellOverlay) -> None:
         if self._overlay is not None and self._overlay_is_on:
-            self._outgoing.post(self._overlay.status())
+            with _contained("telling how it is"):
+                self._outgoing.post(self._overlay.status())
 
     def _open_tunnels(self, instruction: OpenTunnels) -> None:
         if self._overlay is not None:
-            self._spawn(self._overlay.set_tunnels(instruction.specs))
+            self._spawn(self._set_tunnels(self._overlay, instruction))
+
+    async def _set_tunnels(self, overlay: Overlay, instruction: OpenTunnels) -> None:
+        with _contained("opening tunnels"):
+            await overlay.set_tunnels(instruction.specs)
 
     def _run_trial(self, instruction: RunTrial) -> None:
         self._spawn(self._try_circuit(instruction.order))
 
     async def _try_circuit(self, order: TryCircuit) -> None:
-        if self._overlay is None:
-            sentence = "This node takes no part in the overlay."
-            self._feed(CircuitTrialEnded(CircuitTried(trial=order.trial, ok=False, sentence=sentence)))
-        else:
-            self._feed(CircuitTrialEnded(await self._overlay.try_circuit(order)))
+        sentence = "This node takes no part in the overlay."
+        tried = CircuitTried(trial=order.trial, ok=False, sentence=sentence)
+        if self._overlay is not None:
+            sentence = "This node failed at the trial; its log tells more."
+            tried = msgspec.structs.replace(tried, sentence=sentence)
+            with _contained("trying a circuit"):
+                tried = await self._overlay.try_circuit(order)
+        self._feed(CircuitTrialEnded(tried))
 
     # --- The machine -------------------------------------------------------------------------------
 
@@ -517,7 +527,8 @@ class Agent:
             self._timer.cancel()
         await self._workers.close()
         if self._overlay is not None:
-            await self._overlay.close()
+            with _contained("closing"):
+                await self._overlay.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -531,6 +542,15 @@ def _end(outcome: Outcome, sentence: str) -> Result:
     """The end of an attempt of which no worker tells."""
     at = time.time()
     return Result(outcome=outcome, started_at=at, finished_at=at, sentence=sentence)
+
+
+@contextmanager
+def _contained(at: str) -> Iterator[None]:
+    """What fails in the overlay is logged: the agent's jobs, which know nothing of it, go on."""
+    try:
+        yield
+    except Exception:
+        log.exception("the overlay failed at %s", at)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[T], None], news: T) -> None:

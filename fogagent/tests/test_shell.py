@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -21,13 +21,14 @@ from fogagent.drivers.base import Result
 from fogagent.fingerprint import heartbeat_sample
 from fogagent.home import Home
 from fogagent.identity import Identity
-from fogagent.instructions import ExitCode
+from fogagent.instructions import ExitCode, UseDirectory
 from fogagent.messages import (
     BLOB_CHUNK_BYTES,
     Acknowledge,
     Blob,
     Cancel,
     Chunk,
+    CircuitTried,
     Facts,
     Fetch,
     Finished,
@@ -36,11 +37,17 @@ from fogagent.messages import (
     Holding,
     Log,
     Outcome,
+    OverlayFacts,
+    OverlayStatus,
     Problem,
     Run,
+    SetTunnels,
     Started,
+    TryCircuit,
+    TunnelSpec,
     Watch,
 )
+from fogagent.overlay.directory import Directory
 from fogagent.tests.fakes import FACTS, FakePanel, FakeWorkers, agent_for, at_work
 
 pytestmark = pytest.mark.asyncio
@@ -384,3 +391,47 @@ async def test_thousands_of_short_tasks_each_end_once(tmp_path: Path) -> None:
     outputs = {report.attempt: report.pieces[0].data for report in panel.heard(Finished)}
     assert len(panel.heard(Finished)) == count
     assert outputs == {n: b"%d" % n for n in range(1, count + 1)}
+
+
+class BrokenOverlay:
+    """Fails at whatever it is asked."""
+
+    async def start(self) -> OverlayFacts:
+        return OverlayFacts(onion_key=bytes(32), certificate=b"certificate")
+
+    def status(self) -> OverlayStatus:
+        raise ValueError("status")
+
+    def use(self, directory: Directory | None) -> None:
+        raise ValueError("use")
+
+    async def set_tunnels(self, specs: Sequence[TunnelSpec]) -> None:
+        raise ValueError("tunnels")
+
+    async def try_circuit(self, order: TryCircuit) -> CircuitTried:
+        raise ValueError("trial")
+
+    async def close(self) -> None:
+        raise ValueError("close")
+
+
+async def test_jobs_go_on_whatever_fails_in_the_overlay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakePanel(heartbeat_s=0.05) as panel:
+        agent = agent_for(panel, tmp_path, FakeWorkers())
+        agent._overlay = BrokenOverlay()  # type: ignore[assignment]
+        async with at_work(agent) as task:
+            await panel.hears(OverlayFacts)
+            agent._use_directory(UseDirectory(None))
+            await panel.say(SetTunnels(order=1, tunnels=[]), TryCircuit(order=2, trial=7))
+            tried = await panel.hears(CircuitTried)
+            await panel.hears(Heartbeat, 3)
+            await panel.say(run_order(5))
+            await panel.hears(Finished)
+            agent.stop("enough")
+            assert await task is ExitCode.STOPPED
+    assert (tried.trial, tried.ok) == (7, False)
+    assert "log" in tried.sentence
+    failed = {record.exc_info[1].args[0] for record in caplog.records if record.exc_info}  # type: ignore[union-attr]
+    assert failed == {"status", "use", "tunnels", "trial", "close"}
