@@ -10,9 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogagent.overlay.onion import switch as switch_module
-from fogagent.overlay.onion.cells import CELL_BYTES, DATA_BYTES, HEADER, Command, pack, pack_destroy
+from fogagent.overlay.onion.cells import (
+    CELL_BYTES,
+    DATA_BYTES,
+    HEADER,
+    Command,
+    RelayCommand,
+    pack,
+    pack_destroy,
+)
 from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
 from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
+from fogagent.overlay.onion.outlet import BACKLOG
 from fogagent.overlay.onion.streams import BUFFER_BYTES, STREAMS_MAX
 from fogagent.overlay.onion.windows import CIRCUIT_WINDOW, STREAM_WINDOW
 from fogagent.tests.onion_net import Heard, Meddle, Net, Wire, echo
@@ -356,6 +365,53 @@ def test_what_waits_at_a_relay_is_bounded_by_the_window() -> None:
     assert CIRCUIT_WINDOW // 4 < queued <= CIRCUIT_WINDOW
     net.run()
     assert len(heard.data) == 3 * CIRCUIT_WINDOW * DATA_BYTES
+
+
+@pytest.mark.parametrize("towards_exit", [True, False])
+def test_whoever_sends_more_than_its_window_loses_the_circuit(towards_exit: bool) -> None:
+    net = Net(2)
+    circuit = net.open_circuit(2)
+    stream = circuit.open_stream(b"")
+    net.run()
+    sender = circuit if towards_exit else net.boxes[2].begun[0][0]._streams.carrier
+    way, slow = ((0, 1), net.wire(1, 2)) if towards_exit else ((2, 1), net.wire(1, 0))
+    slow.room = 1
+    for _ in range(BACKLOG + 2):
+        sender.send(RelayCommand.DATA, stream.number, b"too much")
+    while net.wire(*way).waiting:
+        net.carry(net.wire(*way))
+    assert net.boxes[1].switch.circuits() == 0
+    net.run()
+    assert (circuit.state, circuit.reason) == (State.CLOSED, Reason.PROTOCOL)
+    assert at_rest(net)
+
+
+def test_whoever_asks_and_does_not_read_the_answers_loses_the_circuit() -> None:
+    net = Net(1)
+    net.boxes[1].on_begin = lambda stream, _: stream.abort("not-allowed")
+    circuit = net.open_circuit(1)
+    net.wire(1, 0).room = 1
+    for _ in range(BACKLOG + 2):
+        circuit.send(RelayCommand.BEGIN, 1, b"")
+    while net.wire(0, 1).waiting:
+        net.carry(net.wire(0, 1))
+    assert net.boxes[1].switch.circuits() == 0
+    net.run()
+    assert at_rest(net)
+
+
+def test_what_we_ask_of_a_relay_that_does_not_read_is_bounded() -> None:
+    net = Net(1)
+    circuit = net.open_circuit(1)
+    net.wire(0, 1).room = 1
+    stream = circuit.open_stream(b"")
+    for _ in range(BACKLOG + 2):
+        stream = circuit.open_stream(b"")
+        if circuit.state is State.CLOSED:
+            break
+        stream.abort("cancelled")
+    assert (circuit.state, circuit.reason) == (State.CLOSED, Reason.PROTOCOL)
+    assert stream.ending is not None
 
 
 def test_a_circuit_carries_so_many_streams() -> None:

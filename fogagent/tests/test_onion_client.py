@@ -303,6 +303,16 @@ async def test_an_exit_that_never_answers_is_not_waited_for_for_ever(
 
 
 @pytest.mark.asyncio
+async def test_a_stream_that_is_over_at_once_is_not_waited_for(user: User) -> None:
+    _, own = await user.open()
+    stream = own.circuit.open_stream(b"echo")
+    own.circuit.close()
+    async with asyncio.timeout(1):
+        with pytest.raises(StreamFailed, match="no longer needed"):
+            await user.client._opened(stream)
+
+
+@pytest.mark.asyncio
 async def test_build_times_and_guards_are_learned(user: User) -> None:
     async with running(user):
         user.client.want(THREE)

@@ -145,4 +145,7 @@ class Circuit:
         body = self._hops[-1].forward.seal(cells.pack_message(command, stream, data))
         for hop in reversed(self._hops):
             body = hop.forward.layer(body)
-        self._outlet.send(self.number, self._header + body)
+        try:
+            self._outlet.send(self.number, self._header + body)
+        except ProtocolError as error:  # the first relay has not read for long
+            self.close(error.reason)

@@ -180,6 +180,8 @@ class OnionClient:
                 opened.set_result(None)
 
         stream.on_settled = done
+        if stream.ending is not None:
+            done()
         try:
             async with asyncio.timeout(OPEN_S):
                 await opened

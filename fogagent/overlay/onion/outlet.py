@@ -7,6 +7,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fogagent.overlay.frames import Kind
+from fogagent.overlay.onion.errors import ProtocolError
+from fogagent.overlay.onion.windows import CIRCUIT_WINDOW
+
+BACKLOG = 2 * CIRCUIT_WINDOW
+"""Cells of one circuit that may wait for a link. Its window allows one half; what no window counts, such as
+the beginnings and ends of streams, is far less than the other."""
 
 
 class CellLink(Protocol):
@@ -35,8 +41,11 @@ class Outlet:
         self._asked = False  # to be told when the link has room
 
     def send(self, circuit: int, cell: bytes) -> None:
+        """Raises ProtocolError if more of the circuit would wait than its ends may have on their way."""
         queue = self._waiting.get(circuit)
         if queue is not None:
+            if len(queue) >= BACKLOG:
+                raise ProtocolError("More was sent on a circuit than its windows allow.")
             queue.append(cell)
         elif self.link.full:
             self._waiting[circuit] = deque((cell,))

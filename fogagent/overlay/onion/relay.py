@@ -179,6 +179,10 @@ class RelayCircuit:
 
     def send(self, command: RelayCommand, stream: int, data: bytes | memoryview) -> None:
         """Send a message to the client."""
-        if not self.closed:
-            body = self._keys.backward.seal(cells.pack_message(command, stream, data))
+        if self.closed:
+            return
+        body = self._keys.backward.seal(cells.pack_message(command, stream, data))
+        try:
             self.previous.relay(self._keys.backward.layer(body))
+        except ProtocolError as error:  # it goes on asking and does not read the answers
+            self._end(error.reason)
