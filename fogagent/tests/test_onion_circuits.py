@@ -241,6 +241,38 @@ def test_a_link_carries_so_many_circuits(monkeypatch: pytest.MonkeyPatch) -> Non
     assert net.open_circuit(1).state is State.OPEN
 
 
+def waiting(net: Net, number: int) -> int:
+    return max(len(table.outlet._waiting) for table in net.boxes[number].switch._tables.values())
+
+
+def test_a_peer_that_asks_for_circuits_and_does_not_read_loses_its_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(switch_module, "CIRCUITS_MAX", 3)
+    net = Net(1)
+    link = net.wire(0, 1).other
+    assert link is not None
+    link.room = 0
+    for number in range(3, 3 + 2 * 6, 2):
+        net.boxes[1].switch.on_cell(link, pack(number, Command.CREATE, b""))
+    with pytest.raises(ProtocolError, match="does not read"):
+        net.boxes[1].switch.on_cell(link, pack(101, Command.CREATE, b""))
+    assert waiting(net, 1) == 6
+
+
+def test_circuits_are_refused_beyond_a_relay_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch_module, "CIRCUITS_MAX", 3)
+    net = Net(2)
+    net.wire(1, 2).room = 0
+    for _ in range(6):
+        net.circuit(2).close()
+        net.run()
+    refused = net.circuit(2)
+    assert (refused.state, refused.reason) == (State.CLOSED, Reason.LIMIT)
+    assert waiting(net, 1) == 6
+    assert at_rest(net)
+
+
 def test_circuits_that_come_and_go_leave_nothing_behind() -> None:
     net = Net(3)
     for _ in range(300):

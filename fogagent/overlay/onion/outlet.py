@@ -53,6 +53,11 @@ class Outlet:
         else:
             self.link.send(Kind.CELL, cell)
 
+    @property
+    def waiting(self) -> int:
+        """Circuits of which something waits, be they over or not."""
+        return len(self._waiting)
+
     def ready(self, circuit: int) -> bool:
         """Whether a cell of this circuit would go out at once."""
         if circuit in self._waiting:

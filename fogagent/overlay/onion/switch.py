@@ -40,12 +40,17 @@ class _Table:
 
     def free_number(self) -> int:
         """The next number that this end of the link may choose. Raises ProtocolError if all are taken."""
-        if len(self.circuits) >= CIRCUITS_MAX:
+        if len(self.circuits) >= CIRCUITS_MAX or self.is_clogged:
             raise ProtocolError("The link carries as many circuits as it may.")
         while True:
             self._last = self._last + 2 if self._last + 2 <= MAX_CIRCUIT else 2 - self._last % 2
             if self._last not in self.circuits:
                 return self._last
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the peer has not read for so long that a DESTROY waits for it of very many circuits."""
+        return self.outlet.waiting >= 2 * CIRCUITS_MAX
 
     def is_theirs(self, number: int) -> bool:
         return number % 2 != self._last % 2
@@ -111,6 +116,8 @@ class Switch:
     def _create(self, table: _Table, number: int, body: memoryview) -> None:
         if not table.is_theirs(number):
             raise ProtocolError("A circuit was given a number of this side.")
+        if table.is_clogged:
+            raise ProtocolError("The peer asks for circuits and does not read the answers.")
         if not self._relays or len(table.circuits) >= CIRCUITS_MAX:
             table.outlet.send(number, cells.pack_destroy(number, Reason.LIMIT))
             return
