@@ -327,6 +327,28 @@ def test_either_side_may_finish_first() -> None:
     assert heard.stream.ending == ("done", "")
 
 
+def test_a_reader_may_abort_while_it_is_handed_what_has_waited() -> None:
+    net = Net(1)
+    stream = net.open_circuit(1).open_stream(b"")
+    net.run()
+    there = net.boxes[1].begun[0][0]
+    there.write(bytes(3 * DATA_BYTES))
+    net.run()
+    heard: list[int] = []
+
+    def on_data(data: bytes) -> None:
+        heard.append(len(data))
+        stream.abort("enough")
+
+    def on_end(code: str) -> None:
+        raise AssertionError("it has aborted")
+
+    stream.set_reader(on_data, on_end)
+    net.run()
+    assert heard == [DATA_BYTES]
+    assert there.ending == ("enough", "")
+
+
 # --- Windows ---------------------------------------------------------------------------------------
 
 

@@ -205,12 +205,12 @@ class Stream:
         self._hand_over()
 
     def _hand_over(self) -> None:
-        if self._on_data is None or self._on_end is None:
-            return
-        while self._arrived and not self._held:
-            self._on_data(self._arrived.popleft())
+        while self._on_data is not None and self._arrived and not self._held:
+            self._on_data(self._arrived.popleft())  # which may abort, or hold
             self._taken()
-        if self._arrived or self._end_told or not (self._finish_heard or self.ending):
+        if self._on_end is None or self._arrived or self._end_told:
+            return
+        if not (self._finish_heard or self.ending):
             return
         self._end_told = True
         self._on_end("" if self._finish_heard or self.ending is None else self.ending.code)
