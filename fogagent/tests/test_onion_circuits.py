@@ -386,6 +386,21 @@ def test_streams_take_turns() -> None:
     assert abs(len(first.data) - len(second.data)) <= 2 * DATA_BYTES
 
 
+def test_streams_that_begin_at_a_relay_have_their_turn_beside_circuits_that_never_pause() -> None:
+    net = Net(2)
+    through, ending = net.open_circuit(2), net.open_circuit(1)
+    relayed, own = Heard(through.open_stream(b"")), Heard(ending.open_stream(b""))
+    net.run()
+    slow = net.wire(1, 0)
+    slow.room = 1
+    net.boxes[2].begun[0][0].write(bytes(5 * CIRCUIT_WINDOW * DATA_BYTES))
+    net.boxes[1].begun[0][0].write(bytes(50 * DATA_BYTES))
+    for _ in range(200):
+        net.step()
+    assert len(own.data) == 50 * DATA_BYTES
+    assert len(relayed.data) >= 100 * DATA_BYTES
+
+
 def test_little_waits_where_a_link_is_slow() -> None:
     net = Net(3)
     net.boxes[3].on_begin = echo

@@ -1,4 +1,8 @@
-"""A link's way out: while the link is full, cells wait by circuit, and go one of each in turn."""
+"""A link's way out: while the link is full, cells wait by circuit, and go one of each in turn.
+
+Circuits that pass through and those whose cells begin here take turns to go first when there is room: the
+former may never run dry on a link that is slower than what leads to it.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,7 @@ class Outlet:
         self._waiting: dict[int, deque[bytes]] = {}  # by circuit, in the order of their turns
         self._sources: dict[int, Callable[[], None]] = {}
         self._asked = False  # to be told when the link has room
+        self._sources_first = False
 
     def send(self, circuit: int, cell: bytes) -> None:
         """Raises ProtocolError if more of the circuit would wait than its ends may have on their way."""
@@ -83,6 +88,9 @@ class Outlet:
 
     def _on_room(self) -> None:
         self._asked = False
+        self._sources_first = not self._sources_first
+        if self._sources_first:
+            self._let_sources_send()
         self._send_waiting()
         self._let_sources_send()
         if self.link.full:  # some may not have had their turn
