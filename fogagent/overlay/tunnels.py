@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,7 @@ class Tunnels:
         self._streams, self._ports_path, self._on_change = streams, ports, on_change
         self._ports = _read(ports)
         self._tunnels: dict[int, _Tunnel] = {}
+        self._turn = asyncio.Lock()  # orders are carried out one after the other: the last one counts
 
     @property
     def specs(self) -> list[TunnelSpec]:
@@ -57,7 +59,11 @@ class Tunnels:
 
     async def set(self, specs: Sequence[TunnelSpec]) -> None:
         """Have these open and no others. What stays as it was is not disturbed."""
-        wanted = {spec.tunnel: spec for spec in specs}
+        async with self._turn:
+            await self._set({spec.tunnel: spec for spec in specs})
+        self._on_change()
+
+    async def _set(self, wanted: Mapping[int, TunnelSpec]) -> None:
         for number, tunnel in list(self._tunnels.items()):
             if wanted.get(number) != tunnel.spec:
                 del self._tunnels[number]
@@ -66,7 +72,6 @@ class Tunnels:
             if number not in self._tunnels:
                 await self._open(spec)
         self._remember()
-        self._on_change()
 
     async def _open(self, spec: TunnelSpec) -> None:
         wishes = wishes_of(spec)
@@ -104,9 +109,10 @@ class Tunnels:
         ]
 
     async def close(self) -> None:
-        tunnels, self._tunnels = self._tunnels, {}
-        for tunnel in tunnels.values():
-            await tunnel.server.close()
+        async with self._turn:
+            tunnels, self._tunnels = self._tunnels, {}
+            for tunnel in tunnels.values():
+                await tunnel.server.close()
 
     def _remember(self) -> None:
         self._ports = {number: each.port for number, each in self._tunnels.items() if each.port}

@@ -205,6 +205,21 @@ async def test_a_tunnel_keeps_its_port_and_says_why_it_is_not_open(tmp_path: Pat
 
 
 @pytest.mark.asyncio
+async def test_of_orders_for_tunnels_that_overlap_the_last_counts(tmp_path: Path) -> None:
+    async with nodes(tmp_path, ("entry",), GUARD, EXIT) as made:
+        overlay = made[0].overlay
+        await overlay.set_tunnels([TunnelSpec(tunnel=1)])
+        [before] = overlay.status().tunnels
+        await overlay.set_tunnels([])
+        opening = asyncio.create_task(overlay.set_tunnels([TunnelSpec(tunnel=1, port=before.port)]))
+        await asyncio.sleep(0)  # until it waits for its port
+        await asyncio.gather(opening, overlay.set_tunnels([]))
+        assert overlay.status().tunnels == []
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", before.port)
+
+
+@pytest.mark.asyncio
 async def test_circuits_are_tried_over_our_own_path_or_a_given_one(tmp_path: Path) -> None:
     async with nodes(tmp_path, ("entry",), GUARD, MIDDLE, EXIT) as made:
         overlay = made[0].overlay
