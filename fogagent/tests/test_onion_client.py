@@ -181,6 +181,14 @@ async def test_circuits_are_ready_before_they_are_needed(user: User) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_wish_that_nobody_can_fulfil_does_not_keep_the_others_waiting(user: User) -> None:
+    user.client.want(Wishes(exit_region="nowhere"))
+    user.client.want(THREE)
+    async with running(user):
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD)
+
+
+@pytest.mark.asyncio
 async def test_a_circuit_takes_no_new_streams_after_a_while_but_keeps_those_it_has(user: User) -> None:
     async with running(user):
         stream, first = await user.open()

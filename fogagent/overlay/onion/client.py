@@ -321,12 +321,9 @@ class OnionClient:
         while True:
             self._changed.clear()
             self._tidy()
-            try:
-                for wishes in self._lacking():
-                    await self._keep_new(wishes)
+            if await self._build_ahead():
                 pause_s = LOOK_S
-            except NoCircuit as error:
-                log.debug("no circuit ahead of time: %s", error)
+            else:
                 pause_s = min(2 * pause_s, BACK_OFF_S)
                 await asyncio.sleep(pause_s)
             try:
@@ -334,6 +331,18 @@ class OnionClient:
                     await self._changed.wait()
             except TimeoutError:
                 pass
+
+    async def _build_ahead(self) -> bool:
+        """Build what is lacking; whether all of it could be. What cannot does not keep the others waiting."""
+        given_up: set[Wishes] = set()
+        for wishes in self._lacking():
+            if wishes not in given_up:
+                try:
+                    await self._keep_new(wishes)
+                except NoCircuit as error:
+                    log.debug("no circuit ahead of time: %s", error)
+                    given_up.add(wishes)
+        return not given_up
 
     def _lacking(self) -> list[Wishes]:
         """A wish for each circuit that is missing."""
