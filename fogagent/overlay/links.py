@@ -122,11 +122,14 @@ class Links:
             dial = self._dials[identity] = asyncio.create_task(self._dial(peer))
             dial.add_done_callback(partial(self._dialled, identity))
         try:
-            return await asyncio.shield(dial)  # others may wait for the same
+            link = await asyncio.shield(dial)  # others may wait for the same
         except asyncio.CancelledError:
             if not dial.cancelled():
                 raise
             raise Unreachable("This node has closed its links.", retry=False) from None
+        if not link.open:  # its end may have been told before those who waited had their turn
+            raise Unreachable(f"{_name(identity)} closed the link at once.", retry=True)
+        return link
 
     async def close(self) -> None:
         """Accept and dial no more, close all links, and return when they are closed."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fogagent.overlay.link_errors import CannotListen, Unreachable
-from fogagent.overlay.links import LinkLimits, LinkTimes, Peer
+from fogagent.overlay.links import Link, LinkLimits, LinkTimes, Peer
 from fogagent.tests.linked import WAIT_S, Node, acquaint
 
 
@@ -48,6 +48,24 @@ async def test_an_open_link_is_used_again_by_either_end(tmp_path: Path) -> None:
         assert await a.links.get(b.identity) is link
         (await b.links.get(a.identity)).send(1, b"")
         await a.until(lambda: a.heard == [link])
+
+
+@pytest.mark.asyncio
+async def test_a_link_that_is_closed_as_soon_as_it_is_open_is_given_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Node(tmp_path, "a") as a, Node(tmp_path, "b") as b:
+        acquaint(a, b)
+        judge = b.links.judge
+
+        def fickle(link: Link, certificate: bytes) -> bytes:
+            asyncio.get_running_loop().call_soon(link.close)
+            return judge(link, certificate)
+
+        monkeypatch.setattr(b.links, "judge", fickle)
+        with pytest.raises(Unreachable, match="at once") as caught:
+            await a.links.get(b.identity)
+        assert caught.value.retry
 
 
 @pytest.mark.asyncio
