@@ -77,7 +77,15 @@ async def _echo(stream: Stream, sent: bytes) -> tuple[bytes, str]:
     """What came back, and how the stream ended."""
     came = bytearray()
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    stream.set_reader(came.extend, _once(ended))
+    tell = _once(ended)
+
+    def on_data(data: bytes) -> None:
+        if len(came) + len(data) <= len(sent):
+            came.extend(data)
+        else:
+            tell("more than was sent came back")
+
+    stream.set_reader(on_data, tell)
     stream.write(sent)
     stream.finish()
     try:

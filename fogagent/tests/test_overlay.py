@@ -15,6 +15,7 @@ import pytest
 from fogagent.home import Home
 from fogagent.messages import TryCircuit, TunnelSpec
 from fogagent.overlay.onion.path import Wishes
+from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
 from fogagent.overlay.stream import Reason, StreamRefused
@@ -236,3 +237,19 @@ async def test_circuits_are_tried_over_our_own_path_or_a_given_one(tmp_path: Pat
         long = await overlay.try_circuit(TryCircuit(trial=4, hops=8))
         assert (long.ok, long.sentence.startswith("No ")) == (False, True)
         assert not overlay.client.circuits
+
+
+@pytest.mark.asyncio
+async def test_a_trial_keeps_no_more_than_it_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with nodes(tmp_path, ("entry",), GUARD) as made:
+        began: list[Stream] = []
+
+        def flood(stream: Stream, asked: bytes) -> None:
+            began.append(stream)
+            stream.accept()
+            stream.write(bytes(1_000_000))
+
+        monkeypatch.setattr(made[1].overlay._switch, "_on_begin", flood)
+        told = await made[0].overlay.try_circuit(TryCircuit(trial=1, hops=1, size=1000))
+        assert (told.ok, "more than was sent" in told.sentence) == (False, True)
+        assert began
