@@ -82,10 +82,11 @@ class ExitStreams:
         self._dialling += 1
         try:
             connection = await self._dialled(stream, asked, policy)
+            pump = None if connection is None else await self._joined(stream, connection)
         finally:
             self._dialling -= 1
-        if connection is not None:
-            await self._join(stream, connection)
+        if pump is not None:
+            await self._pumped(pump)
 
     async def _dialled(self, stream: Stream, asked: bytes, policy: ExitPolicy) -> socket.socket | None:
         """The connection; None if there is none, and the stream was told why."""
@@ -104,15 +105,20 @@ class ExitStreams:
             stream.abort(Reason.FAILED, "The exit failed at this; its log says why.")
         return None
 
-    async def _join(self, stream: Stream, connection: socket.socket) -> None:
-        if stream.ending is not None:  # its client did not wait
+    async def _joined(self, stream: Stream, connection: socket.socket) -> Pump | None:
+        """The pump between them; None if the client did not wait."""
+        if stream.ending is not None:
             connection.close()
-            return
+            return None
         pump = Pump(stream, self._limit)
+        stream.accept()
+        await asyncio.get_running_loop().create_connection(lambda: pump, sock=connection)
+        return pump
+
+    async def _pumped(self, pump: Pump) -> None:
+        """Return when it is over. It has its connection by now, so that it may be aborted."""
         self._pumps.add(pump)
         try:
-            stream.accept()
-            await asyncio.get_running_loop().create_connection(lambda: pump, sock=connection)
             await pump.ended()
         finally:
             self._pumps.discard(pump)

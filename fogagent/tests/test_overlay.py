@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
 from fogagent.overlay.stream import Reason, StreamRefused
+from fogagent.tests.overlay_fakes import turns as turns_of_the_loop
+from fogagent.tests.overlay_fakes import until
 from fogagent.tests.overlays import EXIT, GUARD, MIDDLE, node, nodes
 
 ECHO_BYTES = 300_000
@@ -253,3 +256,18 @@ async def test_a_trial_keeps_no_more_than_it_sent(tmp_path: Path, monkeypatch: p
         told = await made[0].overlay.try_circuit(TryCircuit(trial=1, hops=1, size=1000))
         assert (told.ok, "more than was sent" in told.sentence) == (False, True)
         assert began
+
+
+@pytest.mark.asyncio
+async def test_an_exit_may_stop_while_a_connection_is_handed_to_its_pump(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        async with nodes(tmp_path, ("entry",), GUARD, EXIT, allow="lab=127.0.0.0/8") as made:
+            exits = made[2].overlay._exits
+            for turns in range(6):
+                opening = asyncio.create_task(made[0].open(Wishes(hops=2), port))
+                await until(lambda: len(exits) > 0)
+                await turns_of_the_loop(turns)
+                await exits.close()
+                await asyncio.gather(opening, return_exceptions=True)
+            assert len(exits) == 0
