@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,12 +70,14 @@ class ExitStreams:
         elif not asked.startswith(CONNECT):
             stream.abort(Reason.FAILED, "This exit does not know what was asked of it.")
         else:
-            self._spawn(self._connect(stream, asked, self._policy))
+            connecting = self._spawn(self._connect(stream, asked, self._policy))
+            stream.on_settled = partial(_stop, connecting)  # its client has gone, or we have refused it
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- Out into the world ------------------------------------------------------------------------
 
@@ -153,3 +156,7 @@ class ExitStreams:
 
         stream.accept()
         stream.set_reader(on_data, on_end)
+
+
+def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()

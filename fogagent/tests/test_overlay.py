@@ -15,6 +15,7 @@ import pytest
 
 from fogagent.home import Home
 from fogagent.messages import TryCircuit, TunnelSpec
+from fogagent.overlay import exit_streams
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.overlay import Overlay
@@ -271,3 +272,19 @@ async def test_an_exit_may_stop_while_a_connection_is_handed_to_its_pump(tmp_pat
                 await exits.close()
                 await asyncio.gather(opening, return_exceptions=True)
             assert len(exits) == 0
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_dialled_any_more_for_a_client_that_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*target: object, **how: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(exit_streams, "dial", never)
+    async with nodes(tmp_path, ("entry",), GUARD, EXIT, allow="lab=127.0.0.0/8") as made:
+        exits = made[2].overlay._exits
+        opening = asyncio.create_task(made[0].open(Wishes(hops=2), 80))
+        await until(lambda: len(exits) == 1)
+        opening.cancel()
+        await until(lambda: len(exits) == 0)
