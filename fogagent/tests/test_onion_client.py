@@ -14,6 +14,7 @@ import pytest
 from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.link_errors import Unreachable
 from fogagent.overlay.onion import client as client_module
+from fogagent.overlay.onion import streams as streams_module
 from fogagent.overlay.onion.builds import BuildTimes
 from fogagent.overlay.onion.client import NoCircuit, OnionClient, OwnCircuit, StreamFailed
 from fogagent.overlay.onion.guards import Guards
@@ -308,6 +309,13 @@ async def test_an_exit_that_never_answers_is_not_waited_for_for_ever(
     with pytest.raises(StreamFailed) as caught:
         await user.open()
     assert caught.value.code == "timeout"
+
+
+@pytest.mark.asyncio
+async def test_where_every_circuit_is_full_that_is_said(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams_module, "STREAMS_MAX", 0)
+    with pytest.raises(NoCircuit, match="at most 0 streams"):
+        await user.open()
 
 
 @pytest.mark.asyncio

@@ -160,12 +160,14 @@ class OnionClient:
             NoCircuit: none could be built.
             StreamFailed: the exit refused, or did not answer in time.
         """
+        last: NoCircuit | StreamFailed
         for _ in range(TRIES):
             own = await self._circuit_for(wishes, isolation, rotate_s)
             try:
                 return await self._opened(own.circuit.open_stream(target))
-            except OnionError:  # it carries all the streams it may
+            except OnionError as full:  # it carries all the streams it may
                 own.retire()
+                last = NoCircuit(str(full))
             except StreamFailed as failure:
                 if failure.code != "circuit":
                     raise
