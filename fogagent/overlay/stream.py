@@ -84,14 +84,16 @@ class OverlayStream(Protocol):
         """Return when the stream is not full, or has ended."""
 
     def set_reader(self, on_data: Callable[[bytes], None], on_end: Callable[[str], None]) -> None:
-        """Have what comes handed over, and once how it ends.
+        """Have what comes handed over, and how it ends.
 
-        ``on_end("")``: the other side sends no more, but may still read. Any other reason: the stream is
-        broken in both directions, and what came may be cut short. After our `abort` neither is called.
+        ``on_end("")``: the other side sends no more, but may still read. Any other reason, also after that:
+        the stream is broken in both directions, and what came may be cut short. After our `abort` neither
+        is called.
         """
 
     def hold(self) -> None:
-        """Hand over nothing until `go_on`, and let the other side feel it. The end waits as well."""
+        """Hand over nothing until `go_on`, and let the other side feel it. The other side's end of sending
+        waits as well; that the stream broke does not."""
 
     def go_on(self) -> None: ...
 

@@ -327,6 +327,43 @@ def test_either_side_may_finish_first() -> None:
     assert heard.stream.ending == ("done", "")
 
 
+def test_a_reader_hears_when_a_stream_breaks_after_the_other_side_has_finished() -> None:
+    net = Net(1)
+    circuit = net.open_circuit(1)
+    stream = circuit.open_stream(b"")
+    net.run()
+    there = Heard(net.boxes[1].begun[0][0])
+    stream.write(b"all I have")
+    stream.finish()
+    net.run()
+    assert (bytes(there.data), there.end) == (b"all I have", "")
+    circuit.close()
+    net.run()
+    assert there.end == "circuit"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_reader_that_holds_hears_of_a_break_at_once_and_of_no_proper_end(finished: bool) -> None:
+    net = Net(1)
+    circuit = net.open_circuit(1)
+    stream = circuit.open_stream(b"")
+    net.run()
+    there = net.boxes[1].begun[0][0]
+    ends: list[str] = []
+    there.set_reader(lambda data: None, ends.append)
+    there.hold()
+    stream.write(bytes(3 * DATA_BYTES))
+    if finished:
+        stream.finish()
+    net.run()
+    assert ends == []
+    circuit.close()
+    net.run()
+    assert (ends, len(there._arrived)) == (["circuit"], 0)
+    there.go_on()
+    assert ends == ["circuit"]
+
+
 def test_a_reader_may_abort_while_it_is_handed_what_has_waited() -> None:
     net = Net(1)
     stream = net.open_circuit(1).open_stream(b"")

@@ -66,7 +66,8 @@ class Stream:
         self._on_data: OnData | None = None
         self._on_end: OnEnd | None = None
         self._held = False
-        self._finishing = self._finish_sent = self._finish_heard = self._end_told = False
+        self._finishing = self._finish_sent = self._finish_heard = self._finish_told = False
+        self._broken = False  # and our reader was not told yet
         self._room = asyncio.Event()
         self._room.set()
 
@@ -97,12 +98,14 @@ class Stream:
         await self._room.wait()
 
     def set_reader(self, on_data: OnData, on_end: OnEnd) -> None:
-        """Who gets what arrives. ``on_end("")``: the other side has finished; else the code of its end."""
+        """Who gets what arrives. ``on_end("")``: the other side has finished; else the code of its end, which
+        may still come after that."""
         self._on_data, self._on_end = on_data, on_end
         self._hand_over()
 
     def hold(self) -> None:
-        """Hand over no more until `go_on`; the other end stops when its window is used up."""
+        """Hand over no more until `go_on`, but that the stream broke; the other end stops when its window is
+        used up."""
         self._held = True
 
     def go_on(self) -> None:
@@ -191,11 +194,15 @@ class Stream:
         self._hand_over()
         self._close_if_done()
 
-    def over(self, ending: Ending) -> None:
-        """It ended, both ways. What has arrived is still handed over."""
+    def over(self, ending: Ending, *, broken: bool = True) -> None:
+        """It ended, both ways. What has arrived is still handed over, unless it broke and our reader holds:
+        who never goes on would keep it for ever."""
         if self.ending is not None:
             return
-        self.ending = ending
+        self.ending, self._broken = ending, broken
+        if broken and self._held and self._arrived:
+            self._arrived.clear()
+            self._finish_told = True  # never, as it would not be true
         self._outgoing.clear()
         self._outgoing_bytes = 0
         self._room.set()
@@ -208,12 +215,14 @@ class Stream:
         while self._on_data is not None and self._arrived and not self._held:
             self._on_data(self._arrived.popleft())  # which may abort, or hold
             self._taken()
-        if self._on_end is None or self._arrived or self._end_told:
+        if self._arrived:
             return
-        if not (self._finish_heard or self.ending):
-            return
-        self._end_told = True
-        self._on_end("" if self._finish_heard or self.ending is None else self.ending.code)
+        if self._on_end is not None and self._finish_heard and not self._finish_told:
+            self._finish_told = True
+            self._on_end("")
+        if self._on_end is not None and self._broken and self.ending is not None:
+            self._broken = False
+            self._on_end(self.ending.code)
 
     def _taken(self) -> None:
         if self._window.took() and self.ending is None:
@@ -221,7 +230,7 @@ class Stream:
 
     def _close_if_done(self) -> None:
         if self._finish_sent and self._finish_heard:
-            self.over(Ending("done", ""))
+            self.over(Ending("done", ""), broken=False)
 
 
 OnBegin = Callable[[Stream, bytes], None]
