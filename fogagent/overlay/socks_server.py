@@ -161,7 +161,7 @@ class _Client(asyncio.Protocol):
         except StreamRefused as refusal:
             self._refuse(refusal.reason, str(refusal), reply(REPLIES[refusal.reason]))
         except Exception:
-            log.exception("Opening a stream to %s failed", request.target)
+            log.exception("Opening a stream failed")
             self._refuse(Ending.BUG, "Opening a stream failed; the log tells more.", reply(Reply.FAILURE))
         else:
             pump = self._pump = Pump(stream)

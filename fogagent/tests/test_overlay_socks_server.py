@@ -234,6 +234,7 @@ async def test_a_bug_in_opening_is_logged_and_answered(caplog: pytest.LogCapture
         client.close()
         await until(lambda: server.clients == 0)
     assert "oops" in caplog.text
+    assert "a.example" not in caplog.text  # where people go is nobody's business who reads logs
     assert overlay.closed[0].reason == Ending.BUG
 
 
