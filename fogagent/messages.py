@@ -12,7 +12,7 @@ panel until an ``Acknowledge`` names them; an agent ignores an order it has seen
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -521,6 +521,8 @@ class FrameError(Exception):
     """A frame that the sender should not have sent. ``str`` is a sentence that says what is wrong."""
 
 
+Decoded = TypeVar("Decoded")
+
 _encoder = msgspec.json.Encoder()
 _from_agent = msgspec.json.Decoder(list[FromAgent | Hello])
 _from_panel = msgspec.json.Decoder(list[FromPanel])
@@ -560,15 +562,10 @@ def decode_from_agent(text: str) -> list[FromAgent | Hello]:
     """Decode what an agent sent.
 
     Raises:
-        FrameError: too long, not JSON, not a list, an unknown type, or a field that breaks its rule.
+        FrameError: too long, not JSON, nested too deeply, not a list, an unknown type, or a field that breaks
+            its rule.
     """
-    _check_length(text)
-    try:
-        messages = _from_agent.decode(text)
-    except msgspec.ValidationError as error:
-        raise FrameError(f"A message breaks its rules: {error}.") from error
-    except msgspec.DecodeError as error:
-        raise FrameError(f"The frame is not JSON: {error}.") from error
+    messages = _decoded(_from_agent, text)
     if len(messages) > MAX_MESSAGES_PER_FRAME:
         raise FrameError(
             f"A frame holds at most {MAX_MESSAGES_PER_FRAME} messages, this one {len(messages)}."
@@ -578,13 +575,19 @@ def decode_from_agent(text: str) -> list[FromAgent | Hello]:
 
 def decode_from_panel(text: str) -> list[FromPanel]:
     """Decode what the panel sent. Raises FrameError as `decode_from_agent` does."""
+    return _decoded(_from_panel, text)
+
+
+def _decoded(decoder: msgspec.json.Decoder[Decoded], text: str) -> Decoded:
     _check_length(text)
     try:
-        return _from_panel.decode(text)
+        return decoder.decode(text)
     except msgspec.ValidationError as error:
         raise FrameError(f"A message breaks its rules: {error}.") from error
     except msgspec.DecodeError as error:
         raise FrameError(f"The frame is not JSON: {error}.") from error
+    except RecursionError as error:  # also in a field that nobody knows, which is skipped
+        raise FrameError("A message is nested too deeply.") from error
 
 
 def _check_length(text: str) -> None:
