@@ -181,7 +181,7 @@ def decode_changes(encoded: bytes) -> Changes:
     """Raises BadDirectory unless these are changes that keep the values' limits."""
     try:
         return _decoder.decode(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(error) from error
 
 

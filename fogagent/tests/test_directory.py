@@ -258,7 +258,10 @@ def test_too_many_relays_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(held(), to_four()) == Refusal.TOO_MANY
 
 
-@pytest.mark.parametrize("encoded", [b"", b"\xc1", b"\x80", encode_changes(signed(THREE, 7))[:-1]])
+NESTED = b"\x81\xa4more" + b"\x91" * 5000
+
+
+@pytest.mark.parametrize("encoded", [b"", b"\xc1", b"\x80", NESTED, encode_changes(signed(THREE, 7))[:-1]])
 def test_what_is_no_changes_is_malformed(encoded: bytes) -> None:
     with pytest.raises(BadDirectory) as caught:
         decode_changes(encoded)
