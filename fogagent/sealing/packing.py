@@ -61,7 +61,7 @@ def unpack(content: bytes, kind: type[Head], parts: int) -> tuple[Head, list[byt
         rest = rest[end:]
     try:
         return msgspec.json.decode(pieces[0], type=kind), pieces[1:]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadContent(f"What was sealed breaks the rules: {error}.") from error
 
 

@@ -197,6 +197,12 @@ def test_what_opens_but_is_no_task_is_refused(content: bytes) -> None:
         unpack(content, SealedSpec, parts=2)
 
 
+@pytest.mark.parametrize("head", [b'{"image":"\xff"}', b'{"more":' + b"[" * 5000])
+def test_a_head_that_is_no_json_is_refused(head: bytes) -> None:
+    with pytest.raises(BadContent):
+        unpack(len(head).to_bytes(4, "big") + head + bytes(8), SealedSpec, parts=2)
+
+
 def test_a_part_that_is_shorter_than_it_says_is_refused() -> None:
     content = b"".join(pack(SPEC, [b"payload", b"stdin"])).rstrip(b"\0")
     assert unpack(content, SealedSpec, parts=2)[1] == [b"payload", b"stdin"]
