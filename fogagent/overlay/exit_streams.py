@@ -12,7 +12,6 @@ import socket
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from fogagent.overlay.exit_policy import ExitPolicy
 from fogagent.overlay.exits import dial
@@ -37,10 +36,13 @@ def connect_to(target: Target) -> bytes:
 def read_connect(asked: bytes) -> Target:
     """Raises BadTarget for what `connect_to` would not have written."""
     try:
-        parts = urlsplit(f"//{asked.removeprefix(CONNECT).decode('ascii')}")
-        return Target(parts.hostname or "", parts.port or 0)
+        host, _, port = asked.removeprefix(CONNECT).decode("ascii").rpartition(":")
+        target = Target(host.removeprefix("[").removesuffix("]"), int(port))
     except ValueError as error:
         raise BadTarget(f"{asked[:60]!r} names no host and port.") from error
+    if connect_to(target) != asked:
+        raise BadTarget(f"{asked[:60]!r} names a host and port, but not as it should.")
+    return target
 
 
 class ExitStreams:
