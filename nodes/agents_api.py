@@ -88,5 +88,5 @@ def _read(request: HttpRequest) -> EnrolBody:
         what, _, where = str(error).partition(" - at `$")
         field = where.strip("`").strip(".") or "body"
         raise invalid([(field, f"{field}: {what[:1].lower()}{what[1:]}.")]) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "not-json", f"body: must be one JSON object: {error}.") from error

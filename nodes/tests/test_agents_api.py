@@ -49,7 +49,7 @@ def body_of(identity: Identity, join_key: str) -> dict[str, Any]:
 
 
 def enrol(body: object) -> Any:
-    content = body if isinstance(body, str) else json.dumps(body)
+    content = body if isinstance(body, str | bytes) else json.dumps(body)
     return Client().post("/api/v1/agents/enrol", content, content_type="application/json")
 
 
@@ -128,8 +128,8 @@ def test_a_wrong_field_is_named(key: str, change: dict[str, Any], field: str) ->
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("body", ["{", "", "[]"])
-def test_what_is_not_an_enrolment_is_refused(body: str) -> None:
+@pytest.mark.parametrize("body", ["{", "", "[]", b'{"name":"\xff"}', '{"more":' + "[" * 5000])
+def test_what_is_not_an_enrolment_is_refused(body: str | bytes) -> None:
     assert enrol(body).status_code in (400, 422)
 
 
