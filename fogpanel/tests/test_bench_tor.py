@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.peers import NoPeer
-from bench.tor_config import AUTHORITY, CLIENT, EXIT, MIDDLE, RELAYS, Plan
+from bench.tor_config import AUTHORITY, CLIENT, EXIT, MIDDLE, RELAYS, Plan, Scheduler
 from bench.tor_control import Control, ControlFailed
 from bench.tor_network import Starting, tor_network
 
@@ -32,6 +32,7 @@ def plan(tmp_path: Path) -> Plan:
         dir_port=5002,
         v3_identity="D" * 40,
         fingerprints=FINGERPRINTS,
+        scheduler=Scheduler.AT_ONCE,
         owner=42,
     )
 
@@ -47,6 +48,7 @@ def test_all_know_the_one_authority_and_end_with_the_bench(plan: Plan) -> None:
     for name in (*RELAYS, CLIENT):
         assert lines(plan, name, "TestingTorNetwork") == ["1"]
         assert lines(plan, name, "DirAuthority") == [known]
+        assert lines(plan, name, "Schedulers") == ["Vanilla"]
         assert lines(plan, name, "__OwningControllerProcess") == ["42"]
         assert lines(plan, name, "DataDirectory") == [str(plan.folder / name)]
 
@@ -71,7 +73,10 @@ def test_one_relay_is_an_exit_to_this_machine_only_and_no_entry(plan: Plan) -> N
 
 def test_without_tor_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NoPeer, match=r"tor is not installed; .* apt install tor"), tor_network():
+    with (
+        pytest.raises(NoPeer, match=r"tor is not installed; .* apt install tor"),
+        tor_network(Scheduler.AS_IT_COMES),
+    ):
         pass
 
 
@@ -86,7 +91,10 @@ def test_a_tor_that_does_not_run_is_no_peer_and_leaves_nothing(
         (programs / name).chmod(0o700)
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    with pytest.raises(NoPeer, match=r"tor's \w+ ended before the authority lists its relays"), tor_network():
+    with (
+        pytest.raises(NoPeer, match=r"tor's \w+ ended before the authority lists its relays"),
+        tor_network(Scheduler.AS_IT_COMES),
+    ):
         pass
     assert list(temporary.iterdir()) == []
 
