@@ -49,7 +49,7 @@ def judge(measured: Measured) -> Probed:
 
 def _verdict(measured: Measured) -> tuple[State, str]:
     if not measured.relays:
-        return State.DOWN, f"There is no relay, so no circuit can be built. {BECOME_ONE}."
+        return State.DEGRADED, f"There is no relay, so no circuit can be built. {BECOME_ONE}."
     if not measured.tried:
         return State.DEGRADED, (
             f"There {_relays(measured.relays)}, but no other node is connected that could build a circuit. "
