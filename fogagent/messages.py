@@ -39,7 +39,8 @@ MAX_CACHED = 50
 """So many of the blobs on its disk a node tells of: those used last."""
 
 Short = Annotated[str, Meta(max_length=200)]
-Sentence = Annotated[str, Meta(max_length=2000)]
+MAX_SENTENCE = 2000
+Sentence = Annotated[str, Meta(max_length=MAX_SENTENCE)]
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Nonce = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]

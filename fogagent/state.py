@@ -69,6 +69,7 @@ from fogagent.instructions import (
     TellOverlay,
 )
 from fogagent.messages import (
+    MAX_SENTENCE,
     Ack,
     Acknowledge,
     Cancel,
@@ -103,7 +104,6 @@ CACHE_TOLD_AFTER_S = 2.0
 REFUSED_RETRY_S = 30.0
 """Between knocks on the door of a panel that wants us to wait."""
 MAX_HOLDING = 10_000
-MAX_SENTENCE = 2000
 
 INTERRUPTED = "The agent was restarted while this attempt was running."
 CANCELLED_BEFORE = "Cancelled before this node had started it."

@@ -13,9 +13,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
+
 from fogagent.home import Home
 from fogagent.identity import Identity
 from fogagent.messages import (
+    MAX_SENTENCE,
     CircuitState,
     CircuitTried,
     GuardState,
@@ -50,6 +53,8 @@ from fogagent.overlay.tunnels import Tunnels, wishes_of
 
 SAVE_S = 60.0
 CIRCUITS_TOLD = 100
+TOLD_BYTES = 256 * 1024
+"""Of circuits in one status, in which others have their say by what they call their relays: half a frame."""
 
 log = logging.getLogger("fogagent")
 
@@ -163,19 +168,30 @@ class Overlay:
 
     def status(self) -> OverlayStatus:
         """How things are now."""
-        circuits = self.client.circuits[-CIRCUITS_TOLD:]
         return OverlayStatus(
             directory=self._directory.version if self._directory else 0,
             links=len(self._links),
             relayed_circuits=self._switch.traffic.circuits,
             relayed_bytes=self._switch.traffic.cells * CELL_BYTES,
             exit_streams=len(self._exits),
-            circuits=[self._circuit_state(own) for own in circuits],
+            circuits=self._circuit_states(),
             tunnels=self._tunnels.states(),
             guards=[self._guard_state(guard) for guard in self.client.guards.kept],
             builds=[(bucket.up_to_ms, bucket.builds) for bucket in self.client.times.histogram()],
-            trouble=self.client.trouble,
+            trouble=self.client.trouble[:MAX_SENTENCE],
         )
+
+    def _circuit_states(self) -> list[CircuitState]:
+        """Of the youngest, as many as may be told."""
+        told: list[CircuitState] = []
+        left = TOLD_BYTES
+        for own in reversed(self.client.circuits[-CIRCUITS_TOLD:]):
+            state = self._circuit_state(own)
+            left -= len(msgspec.json.encode(state))
+            if left < 0:
+                break
+            told.append(state)
+        return told[::-1]
 
     def _circuit_state(self, own: OwnCircuit) -> CircuitState:
         now = time.monotonic()
@@ -202,7 +218,10 @@ class Overlay:
         if self._directory is None:
             return []
         found = verdicts(own.path, self._directory, own.wishes, self.client.guards, self._me, time.time())
-        return [PathVerdict(rule=each.rule, state=each.state, sentence=each.sentence) for each in found]
+        return [
+            PathVerdict(rule=each.rule, state=each.state, sentence=each.sentence[:MAX_SENTENCE])
+            for each in found
+        ]
 
     def _guard_state(self, guard: Guard) -> GuardState:
         return GuardState(

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
-from fogagent.messages import CircuitTried, TryCircuit
+from fogagent.messages import MAX_SENTENCE, CircuitTried, TryCircuit
 from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.exit_streams import ECHO
 from fogagent.overlay.onion.client import NoCircuit, OnionClient, OwnCircuit
@@ -28,7 +28,7 @@ async def try_circuit(client: OnionClient, directory: Directory | None, order: T
             finally:
                 own.circuit.close()
     except NoCircuit as error:
-        return CircuitTried(trial=order.trial, ok=False, sentence=str(error))
+        return CircuitTried(trial=order.trial, ok=False, sentence=str(error)[:MAX_SENTENCE])
     except TimeoutError:
         sentence = f"The circuit did not echo {order.size:,} bytes within {order.timeout_s:g} s."
         return CircuitTried(trial=order.trial, ok=False, sentence=sentence)

@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 
 from fogagent.home import Home
-from fogagent.messages import TryCircuit, TunnelSpec
+from fogagent.messages import TryCircuit, TunnelSpec, decode_from_agent, encode_frame
 from fogagent.overlay import exit_streams
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
@@ -23,7 +24,7 @@ from fogagent.overlay.part import Part
 from fogagent.overlay.stream import Reason, StreamRefused
 from fogagent.tests.overlay_fakes import turns as turns_of_the_loop
 from fogagent.tests.overlay_fakes import until
-from fogagent.tests.overlays import EXIT, GUARD, MIDDLE, node, nodes
+from fogagent.tests.overlays import EXIT, GUARD, MIDDLE, know, node, nodes
 
 ECHO_BYTES = 300_000
 
@@ -288,3 +289,20 @@ async def test_nothing_is_dialled_any_more_for_a_client_that_has_gone(
         await until(lambda: len(exits) == 1)
         opening.cancel()
         await until(lambda: len(exits) == 0)
+
+
+@pytest.mark.asyncio
+async def test_whatever_relays_are_called_the_panel_can_read_the_status(tmp_path: Path) -> None:
+    flags = [("entry",), GUARD, *[MIDDLE] * 6, EXIT]
+    async with nodes(tmp_path, *flags) as made:
+        for number, one in enumerate(made):
+            long = f"{number}" * 200
+            one.relay = msgspec.structs.replace(one.relay, name=long, family=long)
+        know(made, made)
+        overlay = made[0].overlay
+        own = await overlay.client.build(Wishes(hops=8))
+        overlay.client._circuits = [own] * 200
+        overlay.client.trouble = "much " * 1000
+        status = overlay.status()
+        assert decode_from_agent(encode_frame([status])) == [status]
+        assert len(status.circuits) > 10
