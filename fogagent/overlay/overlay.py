@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+import psutil
 
 from fogagent.home import Home
 from fogagent.identity import Identity
@@ -52,6 +53,9 @@ from fogagent.overlay.trials import try_circuit
 from fogagent.overlay.tunnels import Tunnels, wishes_of
 
 SAVE_S = 60.0
+RELIEVE_S = 1.0
+STORED_SHARE = 1 / 8
+"""Of the machine's memory, for cells of others' circuits that wait here for links or for readers."""
 CIRCUITS_TOLD = 100
 TOLD_BYTES = 256 * 1024
 """Of circuits in one status, in which others have their say by what they call their relays: half a frame."""
@@ -108,6 +112,7 @@ class Overlay:
         address = await self._listen()
         self._spawn(self.client.run())
         self._spawn(self._save_now_and_then())
+        self._spawn(self._relieve_now_and_then())
         return OverlayFacts(
             onion_key=self._onion_secret.public_key().public_bytes_raw(),
             certificate=self._certificate.der,
@@ -283,6 +288,12 @@ class Overlay:
         while True:
             await asyncio.sleep(SAVE_S)
             self._save()
+
+    async def _relieve_now_and_then(self) -> None:
+        most = int(STORED_SHARE * psutil.virtual_memory().total / CELL_BYTES)
+        while True:
+            await asyncio.sleep(RELIEVE_S)
+            self._switch.relieve(most)
 
     def _save(self) -> None:
         """Lost with a kill, guards and times of the last minute are learned anew."""

@@ -520,6 +520,28 @@ def test_what_we_ask_of_a_relay_that_does_not_read_is_bounded() -> None:
     assert stream.ending is not None
 
 
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_of_circuits_that_fill_a_relays_memory_the_greediest_ends(at_the_end: bool) -> None:
+    net = Net(1 if at_the_end else 2)
+    greedy, modest = net.open_circuit(len(net.boxes) - 1), net.open_circuit(len(net.boxes) - 1)
+    streams = [circuit.open_stream(b"") for circuit in (greedy, modest)]
+    net.run()  # nobody reads them at the other end
+    if not at_the_end:
+        net.wire(1, 2).room = 0
+    for stream, cells in zip(streams, (80, 10), strict=True):
+        stream.write(bytes(cells * DATA_BYTES))
+        while net.wire(0, 1).waiting:
+            net.carry(net.wire(0, 1))
+    for _ in range(2):
+        net.boxes[1].switch.relieve(50)
+        net.run()
+    assert (greedy.state, greedy.reason) == (State.CLOSED, Reason.LIMIT)
+    assert modest.state is State.OPEN
+    modest.close()
+    net.run()
+    assert not net.boxes[1].switch._relayed
+
+
 def test_a_circuit_carries_so_many_streams() -> None:
     net = Net(1)
     circuit = net.open_circuit(1)

@@ -17,6 +17,7 @@ import pytest
 from fogagent.home import Home
 from fogagent.messages import TryCircuit, TunnelSpec, decode_from_agent, encode_frame
 from fogagent.overlay import exit_streams
+from fogagent.overlay import overlay as overlay_module
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.overlay import Overlay
@@ -306,3 +307,16 @@ async def test_whatever_relays_are_called_the_panel_can_read_the_status(tmp_path
         status = overlay.status()
         assert decode_from_agent(encode_frame([status])) == [status]
         assert len(status.circuits) > 10
+
+
+@pytest.mark.asyncio
+async def test_a_relay_looks_after_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlay_module, "RELIEVE_S", 0.01)
+    monkeypatch.setattr(overlay_module, "STORED_SHARE", 0)
+    async with nodes(tmp_path, ("entry",), GUARD) as made:
+        monkeypatch.setattr(made[1].overlay._switch, "_on_begin", lambda stream, asked: stream.accept())
+        stream = await made[0].overlay.client.open_stream(b"", Wishes(hops=1, needs_exit=False), "")
+        heard = Heard()
+        stream.set_reader(heard.on_data, heard.on_end)
+        stream.write(bytes(ECHO_BYTES))
+        assert await heard.ended() == "circuit"

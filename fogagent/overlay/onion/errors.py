@@ -27,7 +27,7 @@ _SENTENCES = {
     Reason.FINISHED: "The circuit was no longer needed.",
     Reason.PROTOCOL: "A relay sent something that the protocol does not allow.",
     Reason.INTEGRITY: "A cell was changed, repeated, left out or put in another place on its way.",
-    Reason.LIMIT: "A relay holds as many circuits as it allows.",
+    Reason.LIMIT: "A relay holds as many circuits, or as much for them, as it allows.",
     Reason.HANDSHAKE: "The handshake with a relay failed.",
     Reason.UNREACHABLE: "A relay could not reach the next one.",
     Reason.LINK_CLOSED: "The link between two relays broke.",

@@ -58,6 +58,10 @@ class Outlet:
         else:
             self.link.send(Kind.CELL, cell)
 
+    def stored(self, circuit: int) -> int:
+        """Cells of this circuit that wait."""
+        return len(self._waiting.get(circuit, ()))
+
     @property
     def waiting(self) -> int:
         """Circuits of which something waits, be they over or not."""

@@ -160,6 +160,16 @@ class RelayCircuit:
 
     # --- The end -----------------------------------------------------------------------------------
 
+    @property
+    def stored(self) -> int:
+        """Cells that this relay keeps for it."""
+        sides = (self.previous,) if self.next is None else (self.previous, self.next)
+        return sum(side.outlet.stored(side.number) for side in sides) + self.streams.stored
+
+    def end(self, reason: Reason) -> None:
+        """This relay carries it no further."""
+        self._end(reason)
+
     def _end(self, reason: Reason, *, tell_previous: bool = True, tell_next: bool = True) -> None:
         """It is over; the neighbours that may still think otherwise are told."""
         if self.closed:

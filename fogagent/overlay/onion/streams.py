@@ -129,6 +129,11 @@ class Stream:
     # --- For `Streams` -----------------------------------------------------------------------------
 
     @property
+    def stored(self) -> int:
+        """Cells that wait for its reader, and data for as many as wait to be sent."""
+        return len(self._arrived) + self._outgoing_bytes // DATA_BYTES
+
+    @property
     def can_send(self) -> bool:
         if self._outgoing:
             return self._window.open
@@ -253,6 +258,10 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def stored(self) -> int:
+        return sum(stream.stored for stream in self._open.values())
 
     def begin(self, target: bytes) -> Stream:
         """A new stream to what ``target`` means at the other end; `Stream.on_settled` tells when it is open.

@@ -81,6 +81,7 @@ class Switch:
         self._identity, self._secret = identity, onion_secret
         self._reach, self._on_begin, self._relays = reach, on_begin, relays
         self._tables: dict[CellLink, _Table] = {}
+        self._relayed: set[RelayCircuit] = set()
         self.traffic = Traffic()
 
     def circuits(self) -> int:
@@ -128,16 +129,35 @@ class Switch:
         except OnionError as error:
             table.outlet.send(number, cells.pack_destroy(number, error.reason))
             return
-        side = Side(table.outlet, number, partial(table.remove, number))
+
+        def left() -> None:
+            table.remove(number)
+            self._relayed.discard(circuit)
+
         circuit = RelayCircuit(
-            side,
+            Side(table.outlet, number, left),
             HopKeys(agreed.keys),
             on_extend=self._extend,
             on_begin=self._on_begin,
             traffic=self.traffic,
         )
+        self._relayed.add(circuit)
         table.put(number, circuit.on_cell, circuit.previous_gone)
         table.outlet.send(number, cells.pack_text(number, Command.CREATED, reply))
+
+    def relieve(self, most: int) -> None:
+        """Where more cells than ``most`` are stored for circuits of others, end those that need most of it.
+
+        To be called now and then. Windows bound what one circuit stores; but with enough of them, and of
+        streams that nobody reads, that is more than any machine has.
+        """
+        stored = {circuit: circuit.stored for circuit in self._relayed}
+        total = sum(stored.values())
+        for circuit in sorted(stored, key=stored.__getitem__, reverse=True):
+            if total <= most:
+                return
+            circuit.end(Reason.LIMIT)
+            total -= stored[circuit]
 
     def _extend(self, circuit: RelayCircuit, identity: bytes, request: bytes) -> None:
         if identity in (self._identity, circuit.previous.outlet.link.peer):
