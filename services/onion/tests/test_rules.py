@@ -36,7 +36,7 @@ def test_well() -> None:
     assert judged(tried(), FAILED) == (State.OPERATIONAL, sentence)
 
 
-def test_no_relay_is_down_and_says_what_to_do() -> None:
+def test_no_relay_is_degraded_and_says_what_to_do() -> None:
     state, sentence = judged(relays=0)
     assert state == State.DEGRADED
     assert "--flags relay" in sentence
