@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -21,10 +22,10 @@ from fogagent.overlay.onion.cells import (
 )
 from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
 from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
-from fogagent.overlay.onion.outlet import BACKLOG
+from fogagent.overlay.onion.outlet import BACKLOG, CellLink
 from fogagent.overlay.onion.streams import BUFFER_BYTES, STREAMS_MAX
 from fogagent.overlay.onion.windows import CIRCUIT_WINDOW, STREAM_WINDOW
-from fogagent.tests.onion_net import Heard, Meddle, Net, Wire, echo
+from fogagent.tests.onion_net import Box, Heard, Meddle, Net, Wire, echo
 
 
 def at_rest(net: Net) -> bool:
@@ -599,3 +600,105 @@ def test_no_cell_raises_anything_but_a_protocol_error(nonsense: list[bytes], fro
             assert isinstance(error, ProtocolError)
     net.run()
     assert net.boxes[1].switch.circuits() <= 20
+
+
+MESSAGES = st.tuples(
+    st.booleans(),
+    st.sampled_from(RelayCommand),
+    st.integers(0, 3),
+    st.one_of(
+        st.binary(max_size=40), st.just(bytes(DATA_BYTES)), st.integers(0, 4).map(lambda n: bytes([n]) * 100)
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MESSAGES, max_size=20), st.integers(1, 3), st.booleans())
+def test_no_message_of_either_end_of_a_circuit_raises_anything(
+    messages: list[tuple[bool, RelayCommand, int, bytes]], hops: int, built: bool
+) -> None:
+    net = Net(3)
+    for box in net.boxes[1:]:
+        box.on_begin = echo
+    circuit = net.circuit(hops, run=built)
+    while not circuit.built:
+        net.step()
+    heard = Heard(circuit.streams.begin(b""))
+    net.run()
+    for from_client, command, stream, data in messages:
+        far_ends = [stream for box in net.boxes for stream, _ in box.begun]
+        ends = [circuit] if from_client else [each._streams.carrier for each in far_ends]
+        for end in ends:
+            end.send(command, stream, data)
+        net.run()
+    circuit.close()
+    net.run()
+    assert heard.end is not None
+    assert at_rest(net)
+    assert not net.closed_for
+
+
+class SlowNet(Net):
+    """Links to other relays take until `answer`, and may come to nothing."""
+
+    def __init__(self, relays: int) -> None:
+        super().__init__(relays)
+        self.asked: list[Callable[[bool], None]] = []
+        for box in self.boxes:
+            box.switch._reach = partial(self._ask, box)
+
+    def _ask(self, box: Box, identity: bytes, then: Callable[[CellLink | None], None]) -> None:
+        self.asked.append(lambda there: then(self.link(box.identity, identity) if there else None))
+
+    def answer(self, there: bool) -> None:
+        if self.asked:
+            self.asked.pop(0)(there)
+
+
+EVENTS = st.one_of(
+    st.tuples(st.just("build"), st.integers(1, 3)),
+    st.tuples(st.just("step"), st.integers(1, 6)),
+    st.tuples(st.just("answer"), st.sampled_from([True, True, False])),
+    st.tuples(st.just("close"), st.integers(0, 3)),
+    st.tuples(st.just("stream"), st.integers(0, 3)),
+    st.tuples(st.just("cut"), st.integers(0, 2)),
+    st.tuples(st.just("end"), st.integers(1, 3)),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(EVENTS, min_size=5, max_size=40))
+def test_in_whatever_order_things_end_nothing_is_left(events: list[tuple[str, int]]) -> None:
+    net = SlowNet(3)
+    circuits: list[Circuit] = []
+    for event, which in events:
+        some = circuits[-1 - which % len(circuits)] if circuits else None
+        if event == "build":
+            circuits.append(net.circuit(which, run=False))
+        elif event == "step":
+            for _ in range(which):
+                net.step()
+        elif event == "answer":
+            net.answer(bool(which))
+        elif event == "close" and some is not None:
+            some.close()
+        elif event == "stream" and some is not None and some.state is State.OPEN:
+            some.open_stream(b"").write(b"something")
+        elif event == "cut":
+            net.cut(which, which + 1)
+        elif event == "end":
+            for relayed in list(net.boxes[which].switch._relayed)[:1]:
+                relayed.end(Reason.STOPPED)
+    for circuit in circuits:
+        circuit.close()
+    while net.asked:
+        net.answer(True)
+    net.run()
+    assert at_rest(net)
+    for box in net.boxes:
+        assert not (box.switch.traffic.circuits or box.switch._relayed)
+        assert not any(wire.kept for wire in box.wires.values())
+        for table in box.switch._tables.values():
+            assert not (table.gone or table.outlet._waiting or table.outlet._sources)
+    assert not net.closed_for
+    assert all(stream.ending for box in net.boxes for stream, _ in box.begun)
