@@ -55,6 +55,7 @@ class Trial(models.Model):
         Node, on_delete=models.CASCADE, null=True, blank=True, related_name="+", help_text="Who is measured"
     )
     hops = models.PositiveSmallIntegerField()
+    to_exit = models.BooleanField(default=False, help_text="The last relay must be an exit")
     size = models.PositiveIntegerField(help_text="Bytes to be echoed")
     asked_at = models.DateTimeField(db_index=True)
     deadline_at = models.DateTimeField()

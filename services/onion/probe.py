@@ -44,7 +44,9 @@ def _asked(there: Standing, now: datetime, rng: Random) -> Probed | None:
     builder = choose(trials.builders(rng), there)
     if builder is None:
         return _judged(there, [])
-    trials.ask(builder, Wanted(hops=_hops(builder, there)), now)
+    # Up to an exit where there is one, since that is what tunnels need.
+    to_exit = bool(there.exits - {builder.identity})
+    trials.ask(builder, Wanted(hops=_hops(builder, there), to_exit=to_exit), now)
     return None
 
 

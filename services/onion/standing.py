@@ -22,16 +22,18 @@ AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The relays that may be in a path, by identity, and how many of them have which flag."""
+    """The relays that may be in a path and the exits among them, by identity; how many have which flag."""
 
     usable: frozenset[bytes]
+    exits: frozenset[bytes]
     by_flag: Counter[str]
 
 
 def standing() -> Standing:
     usable = list(usable_relays())
     flags = Counter(flag for relay in usable for flag in relay.flags)
-    return Standing(frozenset(relay.identity for relay in usable), flags)
+    exits = frozenset(relay.identity for relay in usable if "exit" in relay.flags)
+    return Standing(frozenset(relay.identity for relay in usable), exits, flags)
 
 
 def listed(flag: str = "") -> QuerySet[nodes.Relay]:

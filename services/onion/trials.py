@@ -28,6 +28,7 @@ MAY_TRY = ("entry", "compute")
 LOOKED_AT = 50
 """Nodes among which one is drawn; they begin at a random place, so all have their turn."""
 
+NEWS = timedelta(minutes=5)
 KEPT = timedelta(days=2)
 KEPT_WHOLE = timedelta(hours=1)
 
@@ -46,6 +47,7 @@ class Wanted:
 
     hops: int
     size: int = ECHOED_BYTES
+    to_exit: bool = False
     through: tuple[bytes, ...] = ()
     relay_id: int | None = None
 
@@ -75,6 +77,7 @@ def ask(builder: Builder, wanted: Wanted, now: datetime) -> Trial:
             node_id=builder.node_id,
             relay_id=wanted.relay_id,
             hops=wanted.hops,
+            to_exit=wanted.to_exit,
             size=wanted.size,
             path=[identity.hex() for identity in wanted.through],
             asked_at=now,
@@ -84,6 +87,7 @@ def ask(builder: Builder, wanted: Wanted, now: datetime) -> Trial:
             trial=trial.id,
             hops=wanted.hops,
             through=list(wanted.through),
+            to_exit=wanted.to_exit,
             size=wanted.size,
             timeout_s=TIMEOUT_S,
         )
@@ -175,6 +179,12 @@ def _problem(report: CircuitTried, path: Sequence[str], asked: Asked) -> str:
 def of_choice() -> QuerySet[Trial]:
     """Those over relays that the nodes chose, the newest first."""
     return Trial.objects.filter(relay=None).select_related("node").order_by("-id")
+
+
+def last_to_exit(now: datetime) -> Trial | None:
+    """The last that was to end at an exit, if it is not long ago: what it says, it says of tunnels too."""
+    lately = of_choice().filter(to_exit=True, ended_at__gt=now - NEWS)
+    return lately.first()
 
 
 def of_relays() -> QuerySet[Trial]:

@@ -1,26 +1,36 @@
 """The coordinator's probe: every tunnel as its entry last told, and whether one could be made.
 
-What is told is only half of the truth: that a port is open does not mean that anything comes back through
-it. A fetch through a tunnel, from the echo that its exit has built in, belongs into `checked`: it makes a
-tunnel whose port is open and whose fetch fails BROKEN, with what failed as its sentence.
+That a port is open does not mean that anything comes back through it: so the last circuit that the service
+`onion` has had tried up to an exit, with bytes echoed there, counts as well.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from services.onion import trials
 from services.record import Probed
 from services.vpn_coordinator.gateways import entries, exits
 from services.vpn_coordinator.models import Tunnel
-from services.vpn_coordinator.rules import Checked, Fog, judge
+from services.vpn_coordinator.rules import Checked, Echo, Fog, judge
 from services.vpn_coordinator.standing import bytes_per_s_now, stands
 
 
 def probe(now: datetime, last_result_at: datetime | None) -> Probed | None:
     ready = [one for one in exits() if one.ready]
-    fog = Fog(exits=len(ready), regions=len({one.region for one in ready}), entries=entries().count())
+    fog = Fog(
+        exits=len(ready),
+        regions=len({one.region for one in ready}),
+        entries=entries().count(),
+        echo=_echo(now),
+    )
     tunnels = Tunnel.objects.filter(stopped_at=None).order_by("id").select_related("entry")
     return judge([checked(tunnel, now) for tunnel in tunnels], fog)
+
+
+def _echo(now: datetime) -> Echo | None:
+    trial = trials.last_to_exit(now)
+    return None if trial is None else Echo(ok=trial.ok, sentence=trial.sentence, took_ms=trial.echo_ms)
 
 
 def checked(tunnel: Tunnel, now: datetime) -> Checked:

@@ -39,12 +39,23 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Echo:
+    """What became of the bytes that were last sent over a circuit to an exit, to be echoed there."""
+
+    ok: bool
+    sentence: str
+    took_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fog:
-    """What tunnels need: exits that are ready, in how many regions, and nodes that grant entry."""
+    """What tunnels need: exits that are ready, in how many regions, and nodes that grant entry. ``echo``:
+    None where none was tried lately."""
 
     exits: int
     regions: int
     entries: int
+    echo: Echo | None = None
 
 
 def judge(tunnels: Sequence[Checked], fog: Fog) -> Probed:
@@ -61,6 +72,8 @@ def _verdict(tunnels: Sequence[Checked], fog: Fog) -> tuple[State, str]:
     if failing:
         return _with_failing(failing, tunnels)
     opened = [tunnel for tunnel in tunnels if tunnel.works]
+    if fog.echo is not None and not fog.echo.ok:
+        return State.DEGRADED, f"Nothing came back from an exit over the last circuit. {fog.echo.sentence}"
     if not opened:
         return State.OPERATIONAL, f"{_number(len(tunnels), 'tunnel')} being opened"
     clients = sum(tunnel.clients for tunnel in opened)
@@ -99,6 +112,7 @@ def _figures(tunnels: Sequence[Checked], fog: Fog) -> tuple[Figure, ...]:
         Figure("open tunnels", sum(tunnel.works for tunnel in tunnels)),
         Figure("clients", sum(tunnel.clients for tunnel in tunnels if tunnel.works)),
         Figure("throughput", kilobytes_per_s, "kB/s"),
+        Figure("exit echo", fog.echo.took_ms if fog.echo else None, "ms"),
         Figure("exits ready", fog.exits),
         Figure("regions with exits", fog.regions),
     )

@@ -20,11 +20,18 @@ SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 
 
-def make_relays(make_node: MakeNode, number: int, now: datetime = NOW, **said: Any) -> list[Node]:
-    """So many relays that are in the directory from then on."""
+def make_relays(
+    make_node: MakeNode, number: int, now: datetime = NOW, *, exits: int = 0, **said: Any
+) -> list[Node]:
+    """So many relays, the first of them exits, that are in the directory from then on."""
     listen(now)
     found = [
-        make_node(name=f"relay-{index}", region=f"region-{index}", flags=["relay"]) for index in range(number)
+        make_node(
+            name=f"relay-{index}",
+            region=f"region-{index}",
+            flags=["relay", "exit"] if index < exits else ["relay"],
+        )
+        for index in range(number)
     ]
     for node in found:
         assert say(node, now, **said) == []

@@ -23,7 +23,7 @@ from services.onion.tests.cast import (
     make_relays,
     orders,
 )
-from services.onion.trials import SLACK_S, TIMEOUT_S
+from services.onion.trials import NEWS, SLACK_S, TIMEOUT_S, last_to_exit
 from services.record import Probed
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +63,25 @@ class TestAsking:
             1000,
         )
         assert (trial.asked_at, trial.deadline_at) == (START, START + DEADLINE)
+
+    @pytest.mark.parametrize("exits", [0, 2])
+    def test_up_to_an_exit_where_there_is_one(self, make_node: MakeNode, exits: int) -> None:
+        relays = make_relays(make_node, 4, exits=exits)
+        make_builder(make_node, START)
+        looked(START)
+        [(_, order)] = orders()
+        assert order.to_exit is bool(exits)
+        answer(Trial.objects.get(), START + SECOND, relays[:3])
+        last = last_to_exit(START + SECOND)
+        assert (last is not None and last.ok) is bool(exits)
+        assert last_to_exit(START + SECOND + NEWS) is None
+
+    def test_a_node_is_no_exit_for_itself(self, make_node: MakeNode) -> None:
+        make_relays(make_node, 3)
+        make_builder(make_node, START, flags=["entry", "exit", "relay"])
+        looked(START)
+        [(_, order)] = orders()
+        assert order.to_exit is False
 
     def test_it_waits_without_asking_more(self, make_node: MakeNode) -> None:
         make_relays(make_node, 3)

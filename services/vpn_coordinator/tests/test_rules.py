@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from services.models import State
 from services.vpn_coordinator.costs import Measured, by_hops, by_pool, cost
 from services.vpn_coordinator.pools import POOLS, pool_of
 from services.vpn_coordinator.rates import Count, counted
-from services.vpn_coordinator.rules import Checked, Fog, judge
+from services.vpn_coordinator.rules import Checked, Echo, Fog, judge
 from services.vpn_coordinator.standing import Standing
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -134,3 +135,13 @@ def test_nothing_measured_is_no_number() -> None:
     rates = [tunnel(bytes_per_s=1500.0), tunnel(bytes_per_s=500.0), tunnel()]
     figures = {figure.label: figure.value for figure in judge(rates, READY).figures}
     assert (figures["throughput"], figures["open tunnels"], figures["clients"]) == (2.0, 3, 3)
+
+
+def test_what_came_back_from_an_exit_counts_and_is_shown() -> None:
+    well = replace(READY, echo=Echo(ok=True, sentence="", took_ms=4.5))
+    found = judge([tunnel()], well)
+    assert found.state == State.OPERATIONAL
+    assert {figure.label: figure.value for figure in found.figures}["exit echo"] == 4.5
+    ill = replace(READY, echo=Echo(ok=False, sentence="relay-2: It was stopped.", took_ms=None))
+    state = judge([tunnel()], ill)
+    assert (state.state, "relay-2" in state.sentence) == (State.DEGRADED, True)
