@@ -6,18 +6,30 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import ProxySettings, sync_playwright
 
 from bench.through_socks import LARGE, SMALL, SocksRefused, fetch, open_through, served_bytes, through
+from e2e import chromium
 from e2e.system.panel import Panel, until
 
 RELAY = ("--flags", "relay,compute")
-EXIT = ("--flags", "relay,exit", "--exit-allow", "lab=127.0.0.1:{port}")
+EXIT = (
+    "--flags",
+    "relay,exit",
+    "--exit-allow",
+    "lab=127.0.0.1:{served}",
+    "--exit-allow",
+    "page=127.0.0.1:{page}",
+)
 ENTRY = ("--flags", "entry,compute")
 AGAIN_WITHIN_S = 3.0
 
@@ -31,6 +43,7 @@ class Fog:
     tunnel: int
     socks: int
     served: int
+    page: int
 
     def fetch(self, size: int) -> None:
         """Raises SocksRefused or OSError; what arrives is compared with what was served."""
@@ -48,17 +61,41 @@ class Fog:
 @pytest.fixture(scope="module")
 def fog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fog]:
     folder: Path = tmp_path_factory.mktemp("tunnels")
-    with served_bytes() as served, Panel(folder, agents=0) as panel:
+    with served_bytes() as served, page_server() as page, Panel(folder, agents=0) as panel:
         flags = {"relay-1": RELAY, "relay-2": RELAY, "relay-3": RELAY, "exit": EXIT, "entry": ENTRY}
         agents = {
-            name: panel.join(name, *(each.format(port=served) for each in options))
+            name: panel.join(name, *(each.format(served=served, page=page) for each in options))
             for name, options in flags.items()
         }
         made = panel.post("/tunnels", {"name": "lab", "entry": "entry"})["id"]
         opened = until("the tunnel is open", lambda: _open(panel, made))
-        fog = Fog(panel, agents, made, opened["port"], served)
+        fog = Fog(panel, agents, made, opened["port"], served, page)
         until("a stream crosses it", lambda: _fetches(fog))
         yield fog
+
+
+@contextmanager
+def page_server() -> Iterator[int]:
+    """A web site of one page; its port."""
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<title>From afar</title><p>Hello from the other side."
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 def _open(panel: Panel, tunnel: int) -> dict[str, object] | None:
@@ -84,6 +121,16 @@ def test_64_mib_cross_three_hops_and_arrive_as_they_were(fog: Fog) -> None:
 def _carried(fog: Fog) -> dict[str, object] | None:
     told: dict[str, object] = fog.panel.get(f"/tunnels/{fog.tunnel}")
     return told if int(str(told["received_bytes"])) > LARGE else None
+
+
+def test_a_browser_loads_a_page_through_it(fog: Fog) -> None:
+    proxy = ProxySettings(server=f"socks5://127.0.0.1:{fog.socks}", bypass="<-loopback>")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**chromium.launch_args(), proxy=proxy)
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{fog.page}/")
+        assert (page.title(), page.inner_text("p")) == ("From afar", "Hello from the other side.")
+        browser.close()
 
 
 def test_what_the_exit_must_not_reach_is_refused(fog: Fog) -> None:
