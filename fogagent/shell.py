@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -23,7 +23,6 @@ from fogagent.events import (
     BlobReady,
     BlobWanted,
     CacheChanged,
-    CircuitTrialEnded,
     Connected,
     DirectoryAccepted,
     DirectoryRefused,
@@ -35,8 +34,6 @@ from fogagent.events import (
     JobBegan,
     Moment,
     Output,
-    OverlayChanged,
-    OverlayStarted,
     Received,
     Refused,
     StopAsked,
@@ -72,20 +69,18 @@ from fogagent.messages import (
     MAX_CACHED,
     Blob,
     Chunk,
-    CircuitTried,
     DriverFact,
     Facts,
     Outcome,
     Piece,
     Run,
-    TryCircuit,
 )
 from fogagent.outgoing import Outgoing
 from fogagent.overlay.directory import BadDirectory, Changes, Directory, judge
 from fogagent.overlay.directory_file import DirectoryFile
 from fogagent.overlay.directory_holder import DirectoryHolder
-from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
+from fogagent.overlay_shell import OverlayShell
 from fogagent.spool import Spool
 from fogagent.state import AgentState
 
@@ -156,7 +151,9 @@ class Agent:
             directory=DirectoryHolder(self._kept_directory(), rng),
             rng=rng,
         )
-        self._overlay = Overlay(home, identity, part, rng, self._overlay_changed) if part else None
+        self._overlay = OverlayShell(
+            home, identity, part, rng, feed=self._feed, post=self._outgoing.post, spawn=self._spawn
+        )
         self._blob_turn = asyncio.Lock()  # chunks of a blob are written in their order
         self._tasks: set[asyncio.Task[None]] = set()
         # Attempts the workers do not know yet, each with the sentence of a cancel that came meanwhile.
@@ -164,7 +161,6 @@ class Agent:
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._measurable = True
-        self._overlay_is_on = False
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> ExitCode:
@@ -180,8 +176,7 @@ class Agent:
             on_broken=lambda error: _call_in(loop, self._fail, error),
         )
         self._spawn(self._watch_drivers())
-        if self._overlay is not None:
-            self._spawn(self._start_overlay(self._overlay))
+        self._overlay.start()
         self._feed(Began())
         try:
             exit_ = await self._exit
@@ -313,7 +308,7 @@ class Agent:
         else:
             self._measurable = True
             self._outgoing.post(sample)
-            self._tell_overlay(TellOverlay())
+            self._overlay.tell()
 
     # --- Reports -----------------------------------------------------------------------------------
 
@@ -440,9 +435,7 @@ class Agent:
 
     def _use_directory(self, instruction: UseDirectory) -> None:
         self.directory = instruction.directory
-        if self._overlay is not None:
-            with _contained("taking over a directory"):
-                self._overlay.use(instruction.directory)
+        self._overlay.use(instruction.directory)
 
     def _keep_directory(self, instruction: KeepDirectory) -> None:
         self._spawn(self._write_directory(instruction.whole))
@@ -455,40 +448,14 @@ class Agent:
 
     # --- The overlay -------------------------------------------------------------------------------
 
-    async def _start_overlay(self, overlay: Overlay) -> None:
-        with _contained("starting"):
-            facts = await overlay.start()
-            self._overlay_is_on = True
-            self._feed(OverlayStarted(facts))
-
-    def _overlay_changed(self) -> None:
-        self._feed(OverlayChanged())
-
     def _tell_overlay(self, instruction: TellOverlay) -> None:
-        if self._overlay is not None and self._overlay_is_on:
-            with _contained("telling how it is"):
-                self._outgoing.post(self._overlay.status())
+        self._overlay.tell()
 
     def _open_tunnels(self, instruction: OpenTunnels) -> None:
-        if self._overlay is not None:
-            self._spawn(self._set_tunnels(self._overlay, instruction))
-
-    async def _set_tunnels(self, overlay: Overlay, instruction: OpenTunnels) -> None:
-        with _contained("opening tunnels"):
-            await overlay.set_tunnels(instruction.specs)
+        self._overlay.open_tunnels(instruction.specs)
 
     def _run_trial(self, instruction: RunTrial) -> None:
-        self._spawn(self._try_circuit(instruction.order))
-
-    async def _try_circuit(self, order: TryCircuit) -> None:
-        sentence = "This node takes no part in the overlay."
-        tried = CircuitTried(trial=order.trial, ok=False, sentence=sentence)
-        if self._overlay is not None:
-            sentence = "This node failed at the trial; its log tells more."
-            tried = msgspec.structs.replace(tried, sentence=sentence)
-            with _contained("trying a circuit"):
-                tried = await self._overlay.try_circuit(order)
-        self._feed(CircuitTrialEnded(tried))
+        self._overlay.run_trial(instruction.order)
 
     # --- The machine -------------------------------------------------------------------------------
 
@@ -526,9 +493,7 @@ class Agent:
         if self._timer is not None:
             self._timer.cancel()
         await self._workers.close()
-        if self._overlay is not None:
-            with _contained("closing"):
-                await self._overlay.close()
+        await self._overlay.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -542,15 +507,6 @@ def _end(outcome: Outcome, sentence: str) -> Result:
     """The end of an attempt of which no worker tells."""
     at = time.time()
     return Result(outcome=outcome, started_at=at, finished_at=at, sentence=sentence)
-
-
-@contextmanager
-def _contained(at: str) -> Iterator[None]:
-    """What fails in the overlay is logged: the agent's jobs, which know nothing of it, go on."""
-    try:
-        yield
-    except Exception:
-        log.exception("the overlay failed at %s", at)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[T], None], news: T) -> None:

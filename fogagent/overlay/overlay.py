@@ -13,19 +13,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import msgspec
 import psutil
 
 from fogagent.home import Home
 from fogagent.identity import Identity
 from fogagent.messages import (
     MAX_SENTENCE,
-    CircuitState,
     CircuitTried,
-    GuardState,
     OverlayFacts,
     OverlayStatus,
-    PathVerdict,
     TryCircuit,
     TunnelSpec,
 )
@@ -37,28 +33,25 @@ from fogagent.overlay.link_errors import CannotListen, Unreachable
 from fogagent.overlay.links import Link, Links, Peer
 from fogagent.overlay.onion.builds import BuildTimes
 from fogagent.overlay.onion.cells import CELL_BYTES
-from fogagent.overlay.onion.client import NoCircuit, OnionClient, OwnCircuit, StreamFailed
+from fogagent.overlay.onion.client import NoCircuit, OnionClient, StreamFailed
 from fogagent.overlay.onion.errors import ProtocolError
-from fogagent.overlay.onion.guards import Guard, Guards
+from fogagent.overlay.onion.guards import Guards
 from fogagent.overlay.onion.key import load_or_create_onion_key
 from fogagent.overlay.onion.outlet import CellLink
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.onion.switch import Switch
-from fogagent.overlay.onion.verdicts import verdicts
 from fogagent.overlay.part import Part
 from fogagent.overlay.rate import RateLimit
+from fogagent.overlay.status import Telling, guard_state
 from fogagent.overlay.stream import Isolation, Reason, StreamRefused, Target
 from fogagent.overlay.trials import try_circuit
-from fogagent.overlay.tunnels import Tunnels, wishes_of
+from fogagent.overlay.tunnels import Tunnels
 
 SAVE_S = 60.0
 RELIEVE_S = 1.0
 STORED_SHARE = 1 / 8
 """Of the machine's memory, for cells of others' circuits that wait here for links or for readers."""
-CIRCUITS_TOLD = 100
-TOLD_BYTES = 256 * 1024
-"""Of circuits in one status, in which others have their say by what they call their relays: half a frame."""
 
 log = logging.getLogger("fogagent")
 
@@ -179,61 +172,11 @@ class Overlay:
             relayed_circuits=self._switch.traffic.circuits,
             relayed_bytes=self._switch.traffic.cells * CELL_BYTES,
             exit_streams=len(self._exits),
-            circuits=self._circuit_states(),
+            circuits=Telling(self.client, self._directory, self._tunnels.specs, self._me).circuits(),
             tunnels=self._tunnels.states(),
-            guards=[self._guard_state(guard) for guard in self.client.guards.kept],
+            guards=[guard_state(guard) for guard in self.client.guards.kept],
             builds=[(bucket.up_to_ms, bucket.builds) for bucket in self.client.times.histogram()],
             trouble=self.client.trouble[:MAX_SENTENCE],
-        )
-
-    def _circuit_states(self) -> list[CircuitState]:
-        """Of the youngest, as many as may be told."""
-        told: list[CircuitState] = []
-        left = TOLD_BYTES
-        for own in reversed(self.client.circuits[-CIRCUITS_TOLD:]):
-            state = self._circuit_state(own)
-            left -= len(msgspec.json.encode(state))
-            if left < 0:
-                break
-            told.append(state)
-        return told[::-1]
-
-    def _circuit_state(self, own: OwnCircuit) -> CircuitState:
-        now = time.monotonic()
-        streams = own.circuit.streams
-        return CircuitState(
-            path=[relay.identity for relay in own.path],
-            age_s=now - own.built_at,
-            build_ms=1000 * own.build_s,
-            streams=len(streams),
-            sent_bytes=streams.sent_bytes,
-            received_bytes=streams.received_bytes,
-            rotates_in_s=None if own.used_at is None else max(0.0, own.rotates_at - now),
-            tunnels=self._served_by(own),
-            verdicts=self._verdicts(own),
-        )
-
-    def _served_by(self, own: OwnCircuit) -> list[int]:
-        """The tunnel that uses it, or those that may."""
-        if isinstance(own.isolation, tuple):
-            return [own.isolation[0]]
-        return [spec.tunnel for spec in self._tunnels.specs if wishes_of(spec) == own.wishes]
-
-    def _verdicts(self, own: OwnCircuit) -> list[PathVerdict]:
-        if self._directory is None:
-            return []
-        found = verdicts(own.path, self._directory, own.wishes, self.client.guards, self._me, time.time())
-        return [
-            PathVerdict(rule=each.rule, state=each.state, sentence=each.sentence[:MAX_SENTENCE])
-            for each in found
-        ]
-
-    def _guard_state(self, guard: Guard) -> GuardState:
-        return GuardState(
-            identity=guard.identity,
-            since=guard.since,
-            until=guard.since + guard.lasts_s,
-            reached=guard.confirmed_at is not None,
         )
 
     async def close(self) -> None:

@@ -420,7 +420,7 @@ async def test_jobs_go_on_whatever_fails_in_the_overlay(
 ) -> None:
     async with FakePanel(heartbeat_s=0.05) as panel:
         agent = agent_for(panel, tmp_path, FakeWorkers())
-        agent._overlay = BrokenOverlay()  # type: ignore[assignment]
+        agent._overlay._overlay = BrokenOverlay()  # type: ignore[assignment]
         async with at_work(agent) as task:
             await panel.hears(OverlayFacts)
             agent._use_directory(UseDirectory(None))
