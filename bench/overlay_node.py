@@ -47,7 +47,12 @@ async def main(start: Start) -> None:
     home = Home(Path(start.folder))
     identity = home.identity()
     policy = ExitPolicy(map(Allowance.parse, start.exit_allow)) if "exit" in start.flags else None
-    part = Part(relays="relay" in start.flags, exit_policy=policy, host="127.0.0.1")
+    part = Part(
+        relays="relay" in start.flags,
+        enters="entry" in start.flags,
+        exit_policy=policy,
+        host="127.0.0.1",
+    )
     overlay = Overlay(home, identity, part, Random(start.number))
     facts = await overlay.start()
     entry = Relay(

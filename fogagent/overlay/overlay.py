@@ -97,7 +97,7 @@ class Overlay:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._directory: Directory | None = None
-        self._tunnels = Tunnels(self, home.tunnels, on_change)
+        self._tunnels = Tunnels(self, home.tunnels, on_change, granted=part.enters)
 
     async def start(self) -> OverlayFacts:
         """Accept links, if we do; what the panel is to be told. Where links cannot be accepted, that is said,

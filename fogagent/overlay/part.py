@@ -23,6 +23,8 @@ class BadPart(Exception):
 class Part:
     relays: bool = False
     """Whether circuits of others may come through here."""
+    enters: bool = False
+    """Whether programs on this machine may enter by it: whether tunnels open here."""
     exit_policy: ExitPolicy | None = None
     """What they may reach from here; None: nothing, it is no exit."""
     exit_bytes_per_s: float | None = None
@@ -42,6 +44,7 @@ def overlay_part(args: argparse.Namespace, panel: PanelAddress) -> Part:
         _host_and_port("--address", args.address)
     return Part(
         relays="relay" in flags,
+        enters="entry" in flags,
         exit_policy=_exit_policy(args.exit_allow, panel) if "exit" in flags else None,
         exit_bytes_per_s=args.exit_mb_per_s and args.exit_mb_per_s * 1e6,
         host=host,

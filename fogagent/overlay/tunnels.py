@@ -17,6 +17,9 @@ from fogagent.overlay.socks_server import SocksServer
 from fogagent.overlay.stream import Isolation, OverlayStream, Target
 
 LOOPBACK = "127.0.0.1"
+NOT_GRANTED = (
+    "The owner of this node does not let tunnels begin here: entry is not among its agent's --flags."
+)
 
 log = logging.getLogger("fogagent")
 
@@ -47,7 +50,11 @@ class _Tunnel:
 class Tunnels:
     """To be used from one event loop. Ports are remembered, so that what was pasted goes on working."""
 
-    def __init__(self, streams: Streams, ports: Path, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, streams: Streams, ports: Path, on_change: Callable[[], None], *, granted: bool
+    ) -> None:
+        """``granted``: whether the owner lets tunnels begin here."""
+        self._granted = granted
         self._streams, self._ports_path, self._on_change = streams, ports, on_change
         self._ports = _read(ports)
         self._tunnels: dict[int, _Tunnel] = {}
@@ -77,6 +84,9 @@ class Tunnels:
         wishes = wishes_of(spec)
         open_stream = partial(self._streams.open_stream, wishes, spec.rotate_s, spec.tunnel)
         tunnel = self._tunnels[spec.tunnel] = _Tunnel(spec, SocksServer(open_stream))
+        if not self._granted:
+            tunnel.sentence = NOT_GRANTED
+            return
         try:
             tunnel.port = await self._listen(tunnel.server, spec)
         except OSError as error:

@@ -55,7 +55,7 @@ async def node(folder: Path, number: int, flags: list[str], allow: str) -> Node:
     overlay = Overlay(
         Home(folder),
         identity,
-        Part(relays="relay" in flags, exit_policy=policy, host="127.0.0.1"),
+        Part(relays="relay" in flags, enters="entry" in flags, exit_policy=policy, host="127.0.0.1"),
         Random(number),
     )
     facts = await overlay.start()

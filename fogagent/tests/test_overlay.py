@@ -180,7 +180,7 @@ async def test_guards_and_keys_outlive_a_restart(tmp_path: Path) -> None:
         kept = made[0].overlay.client.guards.kept
         before = made[0]
     home = Home(tmp_path / "1")
-    again = Overlay(home, before.identity, Part(), Random(7))
+    again = Overlay(home, before.identity, Part(enters=True), Random(7))
     facts = await again.start()
     try:
         assert [guard.identity for guard in again.client.guards.kept] == [guard.identity for guard in kept]
@@ -201,7 +201,7 @@ async def test_a_tunnel_keeps_its_port_and_says_why_it_is_not_open(tmp_path: Pat
         assert (refused.open, str(second.port) in refused.sentence) == (False, True)
         await overlay.set_tunnels([TunnelSpec(tunnel=2)])
         before = made[0]
-    again = Overlay(Home(tmp_path / "1"), before.identity, Part(), Random(7))
+    again = Overlay(Home(tmp_path / "1"), before.identity, Part(enters=True), Random(7))
     await again.start()
     try:
         await again.set_tunnels([TunnelSpec(tunnel=2)])
@@ -224,6 +224,14 @@ async def test_of_orders_for_tunnels_that_overlap_the_last_counts(tmp_path: Path
         assert overlay.status().tunnels == []
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", before.port)
+
+
+@pytest.mark.asyncio
+async def test_no_tunnel_opens_where_the_owner_does_not_grant_entry(tmp_path: Path) -> None:
+    async with nodes(tmp_path, GUARD) as made:
+        await made[0].overlay.set_tunnels([TunnelSpec(tunnel=1)])
+        [refused] = made[0].overlay.status().tunnels
+    assert (refused.open, "entry is not among" in refused.sentence) == (False, True)
 
 
 @pytest.mark.asyncio
