@@ -85,7 +85,7 @@ def remarks(tunnel: Tunnel, regions: Collection[ExitRegion], relays: Collection[
     entry, left = tunnel.entry, tunnel.exit_node
     if "entry" not in entry.flags:
         found.append(
-            f"The owner of {entry.name} does not grant entry, so it may refuse: its agent is to be started "
+            f"The owner of {entry.name} does not grant entry, so none opens there: its agent must be started "
             "with entry among its --flags."
         )
     ready = {region.name: region.ready for region in regions}
