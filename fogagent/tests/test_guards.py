@@ -13,6 +13,7 @@ from fogagent.overlay.onion.guards import (
     ALL_DOWN_RETRY_S,
     CAP_RETRY_S,
     DAY_S,
+    DRAWN_WHILE_DOWN,
     FIRST_RETRY_S,
     LIFETIME_S,
     MAX_KEPT,
@@ -104,7 +105,7 @@ def test_nobody_waits_for_long_when_none_can_be_reached() -> None:
     guards.failed(A, now + ALL_DOWN_RETRY_S)
     assert guards.usable(ALL, now + ALL_DOWN_RETRY_S) == [B, C], "a further failure counts"
     guards.reached(B, now + ALL_DOWN_RETRY_S)
-    assert guards.usable(ALL, now + 2 * ALL_DOWN_RETRY_S) == [B], "now it is A and C that are down"
+    assert guards.usable(ALL, now + ALL_DOWN_RETRY_S) == [B, A, C], "it was not they who were down"
 
 
 def test_a_guard_that_is_not_listed_does_not_make_the_others_seem_alone() -> None:
@@ -192,8 +193,22 @@ def test_blocked_ways_do_not_lead_to_ever_more_guards() -> None:
         else:
             tried.add(identity)
             guards.failed(identity, now)
-    assert len(tried) == MAX_KEPT
+    assert len(tried) == DRAWN_WHILE_DOWN
     assert now < NOW + 5 * 2000
+
+
+def test_guards_that_are_really_down_are_replaced_once_the_directory_drops_them() -> None:
+    rng, guards = Random(7), Guards()
+    gone = [entry(guards, roster(*range(20)), rng, NOW)]
+    guards.failed(gone[0], NOW)
+    while len(gone) < DRAWN_WHILE_DOWN:
+        gone.append(entry(guards, roster(*range(20)), rng, NOW))
+        guards.failed(gone[-1], NOW)
+    with pytest.raises(NoPath):
+        entry(guards, roster(*range(20)), rng, NOW)
+    among = roster(*range(20, 40))
+    fresh = entry(guards, among, rng, NOW)
+    assert fresh not in gone
 
 
 @settings(deadline=None)

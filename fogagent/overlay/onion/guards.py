@@ -10,7 +10,8 @@ The numbers: a guard is kept for LIFETIME_S, 60 days, as long as Tor keeps one t
 of a fog come and go within weeks, so more would hardly be reached; less would give those who join bad relays
 more draws. Up to a tenth less, by chance, so that not everybody's guards change at the same time. A guard
 that the directory no longer lists may come back, and is forgotten only after 20 days (Tor's figure). At most
-MAX_KEPT are kept: whoever blocks the way to our guards, to drive us to one of theirs, gets no more draws.
+MAX_KEPT are kept, and while nobody can be reached no more than DRAWN_WHILE_DOWN are drawn: whoever blocks the
+way to our guards, to drive us to one of theirs, gets no more draws, and neither does an outage of our own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ LIFETIME_S = 60 * DAY_S
 LIFETIME_SPREAD = 0.1
 UNLISTED_S = 20 * DAY_S
 MAX_KEPT = 20
+DRAWN_WHILE_DOWN = 3
+"""Guards that are in the directory and cannot be reached, beyond which it is not they who are down."""
 FIRST_RETRY_S = 10.0
 CAP_RETRY_S = 3600.0
 ALL_DOWN_RETRY_S = 60.0
@@ -86,8 +89,10 @@ class Guards:
         return [each for each in self._kept if each in listed and self.wait_s(each, now) == 0]
 
     def admits(self, identity: bytes) -> bool:
-        """Whether it is kept, or there is room for it."""
-        return identity in self._kept or len(self._kept) < MAX_KEPT
+        """Whether it is kept, or may be drawn."""
+        if identity in self._kept:
+            return True
+        return len(self._kept) < MAX_KEPT and not self._is_cut_off()
 
     def keep(self, identity: bytes, rng: Random, now: float) -> None:
         """It was drawn, and has its turn after all that are kept. Changes nothing if it is one of them."""
@@ -96,7 +101,10 @@ class Guards:
             self._kept[identity] = Guard(identity, now, lasts_s)
 
     def reached(self, identity: bytes, now: float) -> None:
-        """A circuit got as far as its guard."""
+        """A circuit got as far as its guard. If none had been reached before, it was not they who were down,
+        and each is tried again in its order."""
+        if self._is_cut_off():
+            self._failures.clear()
         self._failures.pop(identity, None)
         guard = self._kept.get(identity)
         if guard is None or guard.confirmed_at is not None:
@@ -136,7 +144,13 @@ class Guards:
             return cls()
 
     def _all_down(self) -> bool:
-        return all(each.identity in self._failures for each in self.kept if each.unlisted_at is None)
+        return all(each.identity in self._failures for each in self._listed())
+
+    def _is_cut_off(self) -> bool:
+        return len(self._listed()) >= DRAWN_WHILE_DOWN and self._all_down()
+
+    def _listed(self) -> list[Guard]:
+        return [each for each in self.kept if each.unlisted_at is None]
 
     def _look_at(self, guard: Guard, listed: bool, now: float) -> None:
         if listed:

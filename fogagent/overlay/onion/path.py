@@ -20,7 +20,7 @@ from random import Random
 
 from fogagent.overlay.directory import Relay
 from fogagent.overlay.onion.builds import MAX_HOPS
-from fogagent.overlay.onion.guards import MAX_KEPT, Guards
+from fogagent.overlay.onion.guards import Guards
 from fogagent.overlay.onion.roster import Candidate, Pool, Roster, Rule, fulfils
 
 EXITS_TRIED = 64
@@ -182,7 +182,7 @@ def _of_an_exit(wishes: Wishes) -> Iterator[Rule]:
 
 def _of_an_entry(guards: Guards, now: float) -> Iterator[Rule]:
     yield Rule("with the flag guard", lambda each: "guard" in each.relay.flags)
-    yield Rule(f"among the {MAX_KEPT} that are kept", lambda each: guards.admits(each.relay.identity))
+    yield Rule("that is kept or may be drawn", lambda each: guards.admits(each.relay.identity))
     yield Rule(
         "that could be reached when last tried",
         lambda each: guards.wait_s(each.relay.identity, now) == 0,
