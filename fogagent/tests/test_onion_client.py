@@ -171,6 +171,33 @@ async def test_streams_share_a_circuit_unless_they_are_isolated(user: User) -> N
 
 
 @pytest.mark.asyncio
+async def test_streams_that_begin_together_share_the_circuit_that_is_built_for_them(user: User) -> None:
+    opened = await asyncio.gather(*(user.open(isolation) for isolation in ["a"] * 5 + ["b"] * 5))
+    circuits = [own for _, own in opened]
+    assert len({id(own) for own in circuits[:5]}) == len({id(own) for own in circuits[5:]}) == 1
+    assert circuits[0] is not circuits[5]
+    assert len(user.client.circuits) == 2
+
+
+@pytest.mark.asyncio
+async def test_who_goes_away_leaves_the_circuit_to_the_others(user: User) -> None:
+    first, second = (asyncio.create_task(user.open("a")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    stream, own = await second
+    assert stream.opened
+    assert user.client.circuits == [own]
+
+
+@pytest.mark.asyncio
+async def test_all_who_wait_hear_that_there_is_no_circuit(user: User) -> None:
+    user.client.use(None)
+    heard = await asyncio.gather(*(user.open("a") for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in heard] == [NoCircuit] * 3
+    assert not user.client._building_for
+
+
+@pytest.mark.asyncio
 async def test_circuits_are_ready_before_they_are_needed(user: User) -> None:
     async with running(user):
         user.client.want(THREE)

@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 from fogagent.overlay.directory import Directory, Relay
@@ -128,6 +129,7 @@ class OnionClient:
         self._shunned: dict[bytes, float] = {}  # until when
         self._wanted: dict[Wishes, float] = {}  # until when
         self._building: Counter[Wishes] = Counter()
+        self._building_for: dict[tuple[Wishes, object], asyncio.Task[OwnCircuit]] = {}
         self._changed = asyncio.Event()
         self.trouble = ""
         """Why the last circuit could not be built; empty since one was."""
@@ -204,10 +206,33 @@ class OnionClient:
         fitting = [one for one in self._circuits if one.takes(wishes, isolation, now)]
         own = next((one for one in fitting if one.used_at is not None), None) or next(iter(fitting), None)
         if own is None:
-            own = await self._keep_new(wishes)
+            return await self._new_for(wishes, isolation, rotate_s)
         if own.used_at is None:
-            own.used_at, own.isolation, own.rotate_s = self._clock(), isolation, rotate_s
+            self._claim(own, isolation, rotate_s)
         return own
+
+    def _claim(self, own: OwnCircuit, isolation: object, rotate_s: float) -> None:
+        own.used_at, own.isolation, own.rotate_s = self._clock(), isolation, rotate_s
+
+    async def _new_for(self, wishes: Wishes, isolation: object, rotate_s: float) -> OwnCircuit:
+        """A new circuit, which those who ask for the same meanwhile get as well. Raises NoCircuit."""
+        key = (wishes, isolation)
+        building = self._building_for.get(key)
+        if building is None:
+            building = asyncio.create_task(self._build_for(wishes, isolation, rotate_s))
+            self._building_for[key] = building
+            building.add_done_callback(partial(self._built_for, key))
+        return await asyncio.shield(building)  # whoever goes away leaves it to the others
+
+    async def _build_for(self, wishes: Wishes, isolation: object, rotate_s: float) -> OwnCircuit:
+        own = await self._keep_new(wishes)
+        self._claim(own, isolation, rotate_s)  # before anybody else has a turn
+        return own
+
+    def _built_for(self, key: tuple[Wishes, object], building: asyncio.Task[OwnCircuit]) -> None:
+        del self._building_for[key]
+        if not building.cancelled():
+            building.exception()  # told to those who wait for it, and to nobody if they have all gone
 
     # --- Building ----------------------------------------------------------------------------------
 
@@ -364,6 +389,8 @@ class OnionClient:
 
     def close(self) -> None:
         """End all circuits."""
+        for building in self._building_for.values():
+            building.cancel()
         for one in self._circuits:
             one.circuit.close()
         self._circuits = []
