@@ -79,6 +79,11 @@ class Home:
         return self.path / "link.pem"
 
     @property
+    def link_port(self) -> Path:
+        """Where links were accepted last."""
+        return self.path / "link.port"
+
+    @property
     def onion_key(self) -> Path:
         return self.path / "onion.key"
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -119,12 +120,25 @@ class Overlay:
         if not part.host:
             return ""
         try:
-            port = await self._links.listen(part.host, part.port)
+            port = await self._take_port()
         except CannotListen as error:
             log.warning("%s This node relays nothing until that is mended and it is started anew.", error)
             return ""
         host = f"[{part.host}]" if ":" in part.host else part.host
         return part.address or f"{host}:{port}"
+
+    async def _take_port(self) -> int:
+        """The port where links are accepted. Where any will do, it is the one of last time, if that is free:
+        so what the directory says of us stays true. Raises CannotListen."""
+        part, before = self._part, _read(self._home.link_port)
+        port = 0
+        if not part.port and before.isdigit() and int(before) < 2**16:
+            with suppress(CannotListen):
+                port = await self._links.listen(part.host, int(before))
+        port = port or await self._links.listen(part.host, part.port)
+        with suppress(OSError):  # then it is another one next time
+            _replace(self._home.link_port, str(port).encode())
+        return port
 
     def use(self, directory: Directory | None) -> None:
         """Know these relays, and no others, from now on; None: nobody."""

@@ -180,11 +180,12 @@ async def test_guards_and_keys_outlive_a_restart(tmp_path: Path) -> None:
         kept = made[0].overlay.client.guards.kept
         before = made[0]
     home = Home(tmp_path / "1")
-    again = Overlay(home, before.identity, Part(enters=True), Random(7))
+    again = Overlay(home, before.identity, Part(enters=True, host="127.0.0.1"), Random(7))
     facts = await again.start()
     try:
         assert [guard.identity for guard in again.client.guards.kept] == [guard.identity for guard in kept]
         assert (facts.onion_key, facts.certificate) == (before.relay.onion_key, before.relay.certificate)
+        assert facts.address == before.relay.address
     finally:
         await again.close()
 
