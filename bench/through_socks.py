@@ -4,9 +4,9 @@ The same client and the same local server for whoever is measured, ours and peer
 connection, which is the bound of both. ``python -m bench.through_socks PORT`` prints the figures as JSON.
 
 Throughput is the median of five fetches of 64 MiB, each on a stream of its own, from the moment before
-connecting to the last byte, after one that does not count: windows have grown by then, as they have for
-anybody who uses a circuit for long. The best of the five stands beside it: what else runs on the machine
-only ever takes away. What came is compared with what was served after each fetch, outside its time.
+connecting to the last byte, after one that does not count: the windows of a circuit have settled by then, as
+they have for anybody who uses it for long. The best of the five stands beside it: what else runs on the
+machine only ever takes away. What came is compared with what was served after each fetch, outside its time.
 """
 
 from __future__ import annotations

@@ -2,30 +2,31 @@
 
 One directory authority, which is a relay as well, as the authorities of test networks are; two more relays,
 one of them the exit; one client. So every circuit has the same three hops, the exit last, each a process of
-its own. What the public network's authorities agreed on for speed holds here, too: congestion control, and
-a scheduler that looks at what there is to send every 3 ms (10 otherwise).
+its own.
 
-Even so that scheduler, made for relays with many connections, sleeps most of the time where there is one
-(https://gitlab.torproject.org/tpo/core/tor/-/issues/29427). So there are two peers: tor as it comes, and tor
-with its older scheduler, which sends at once and on one machine is several times as fast.
+Tor is made for many circuits over slow links. Its scheduler looks at what there is to send only every few
+milliseconds (https://gitlab.torproject.org/tpo/core/tor/-/issues/29427), and a circuit's window shrinks to
+the 124 cells that fill such a link. On one machine both leave the processors idle, so there are two peers:
+tor as it comes, with the parameters of the public network, and tuned for one machine by its own options: a
+scheduler that sends at once, and windows of at least 1,000 cells, the most of the older flow control.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from pathlib import Path
 
 AUTHORITY, MIDDLE, EXIT, CLIENT = "authority", "middle", "exit", "client"
 RELAYS = (AUTHORITY, MIDDLE, EXIT)  # in the order of a path
 
 
-class Scheduler(StrEnum):
-    """How a tor decides when to send on which connection; the value is that of its option."""
+class Tuning(Enum):
+    """Its schedulers, of which the first that the system has is taken, and parameters of the consensus."""
 
-    AS_IT_COMES = "KIST,KISTLite,Vanilla"  # the first that the system has
-    AT_ONCE = "Vanilla"
+    AS_IT_COMES = "KIST,KISTLite,Vanilla", "cc_alg=2 KISTSchedRunInterval=3"
+    FOR_ONE_MACHINE = "Vanilla", "cc_alg=2 cc_cwnd_min=1000"
 
 
 # The owner is the process that started tor, which ends soon after it, however that may have ended.
@@ -35,7 +36,7 @@ AssumeReachable 1
 Nickname {name}
 DataDirectory {folder}
 DirAuthority authority orport={or_port} v3ident={v3_identity} 127.0.0.1:{dir_port} {authority}
-Schedulers {scheduler}
+Schedulers {schedulers}
 __OwningControllerProcess {owner}
 """
 
@@ -53,7 +54,7 @@ DirPort 127.0.0.1:{dir_port}
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
 ContactInfo nobody@localhost
-ConsensusParams cc_alg=2 KISTSchedRunInterval=3
+ConsensusParams {parameters}
 TestingV3AuthInitialVotingInterval 5
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
@@ -102,7 +103,7 @@ class Plan:
     dir_port: int
     v3_identity: str
     fingerprints: Mapping[str, str]
-    scheduler: Scheduler
+    tuning: Tuning
     owner: int
 
     def folder_of(self, name: str) -> Path:
@@ -120,12 +121,14 @@ class Plan:
 
     def torrc(self, name: str) -> str:
         """What the process of this name reads."""
+        schedulers, parameters = self.tuning.value
         known = {
             "name": name,
             "folder": self.folder_of(name),
             "dir_port": self.dir_port,
             "v3_identity": self.v3_identity,
-            "scheduler": self.scheduler,
+            "schedulers": schedulers,
+            "parameters": parameters,
             "owner": self.owner,
             "control": self.control,
             "control_is_open": self.control_is_open,

@@ -26,7 +26,7 @@ import httpx
 from bench.peers import NoPeer
 from bench.served_bytes import LOOPBACK
 from bench.through_socks import StreamFigures, direct, measure, served_bytes, through
-from bench.tor_config import AUTHORITY, CLIENT, RELAYS, Plan, Scheduler
+from bench.tor_config import AUTHORITY, CLIENT, RELAYS, Plan, Tuning
 from bench.tor_control import Control
 from fogpanel.supervisor.broker import free_port
 
@@ -58,9 +58,9 @@ class TorFigures:
     circuit_build_p50_ms: float
 
 
-def measure_tor(served_port: int, scheduler: Scheduler = Scheduler.AS_IT_COMES) -> TorFigures:
+def measure_tor(served_port: int, tuning: Tuning = Tuning.AS_IT_COMES) -> TorFigures:
     """Measure a network of its own, whose streams go to ``served_bytes`` at that port. Raises NoPeer."""
-    with tor_network(scheduler) as network:
+    with tor_network(tuning) as network:
         return TorFigures(
             version=network.control.ask("GETINFO version")[0].partition("=")[2],
             streams=measure(through(network.socks_port), served_port),
@@ -69,7 +69,7 @@ def measure_tor(served_port: int, scheduler: Scheduler = Scheduler.AS_IT_COMES) 
 
 
 @contextmanager
-def tor_network(scheduler: Scheduler) -> Iterator[TorNetwork]:
+def tor_network(tuning: Tuning) -> Iterator[TorNetwork]:
     """A network in a temporary folder, all of whose processes end with this.
 
     Raises:
@@ -78,7 +78,7 @@ def tor_network(scheduler: Scheduler) -> Iterator[TorNetwork]:
     tor, gencert = find("tor"), find("tor-gencert")
     deadline = time.monotonic() + PATIENCE_S
     with tempfile.TemporaryDirectory(prefix="fogpanel-tor-") as name, ExitStack() as running:
-        plan = _prepare(Path(name), scheduler, tor, gencert)
+        plan = _prepare(Path(name), tuning, tor, gencert)
         start = Starting(tor, plan, deadline)
         for relay in RELAYS:
             running.enter_context(start.program(relay))
@@ -101,7 +101,7 @@ def find(program: str) -> Path:
 # --- Keys ------------------------------------------------------------------------------------------
 
 
-def _prepare(folder: Path, scheduler: Scheduler, tor: Path, gencert: Path) -> Plan:
+def _prepare(folder: Path, tuning: Tuning, tor: Path, gencert: Path) -> Plan:
     """Make the keys that others have to know, and write down what each process reads."""
     for name in (*RELAYS, CLIENT):
         (folder / name).mkdir(mode=0o700)
@@ -113,7 +113,7 @@ def _prepare(folder: Path, scheduler: Scheduler, tor: Path, gencert: Path) -> Pl
         dir_port=dir_port,
         v3_identity=_certify(gencert, folder / AUTHORITY / "keys", dir_port),
         fingerprints={relay: _fingerprint(tor, folder / relay) for relay in RELAYS},
-        scheduler=scheduler,
+        tuning=tuning,
         owner=os.getpid(),
     )
     for name in (*RELAYS, CLIENT):
@@ -223,7 +223,7 @@ def _relays_listed(plan: Plan) -> int:
 def main() -> int:
     with served_bytes() as port:
         try:
-            tor = {kind.name.lower(): asdict(measure_tor(port, kind)) for kind in Scheduler}
+            tor = {tuning.name.lower(): asdict(measure_tor(port, tuning)) for tuning in Tuning}
         except NoPeer as reason:
             print(f"No Tor: {reason}", file=sys.stderr)
             return 1

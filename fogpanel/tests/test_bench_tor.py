@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.peers import NoPeer
-from bench.tor_config import AUTHORITY, CLIENT, EXIT, MIDDLE, RELAYS, Plan, Scheduler
+from bench.tor_config import AUTHORITY, CLIENT, EXIT, MIDDLE, RELAYS, Plan, Tuning
 from bench.tor_control import Control, ControlFailed
 from bench.tor_network import Starting, tor_network
 
@@ -32,7 +33,7 @@ def plan(tmp_path: Path) -> Plan:
         dir_port=5002,
         v3_identity="D" * 40,
         fingerprints=FINGERPRINTS,
-        scheduler=Scheduler.AT_ONCE,
+        tuning=Tuning.FOR_ONE_MACHINE,
         owner=42,
     )
 
@@ -48,9 +49,16 @@ def test_all_know_the_one_authority_and_end_with_the_bench(plan: Plan) -> None:
     for name in (*RELAYS, CLIENT):
         assert lines(plan, name, "TestingTorNetwork") == ["1"]
         assert lines(plan, name, "DirAuthority") == [known]
-        assert lines(plan, name, "Schedulers") == ["Vanilla"]
         assert lines(plan, name, "__OwningControllerProcess") == ["42"]
         assert lines(plan, name, "DataDirectory") == [str(plan.folder / name)]
+
+
+def test_a_tuning_is_the_scheduler_of_all_and_what_the_authority_has_agreed_on(plan: Plan) -> None:
+    assert [lines(plan, name, "Schedulers") for name in (*RELAYS, CLIENT)] == [["Vanilla"]] * 4
+    assert lines(plan, AUTHORITY, "ConsensusParams") == ["cc_alg=2 cc_cwnd_min=1000"]
+    usual = replace(plan, tuning=Tuning.AS_IT_COMES)
+    assert lines(usual, CLIENT, "Schedulers") == ["KIST,KISTLite,Vanilla"]
+    assert lines(usual, AUTHORITY, "ConsensusParams") == ["cc_alg=2 KISTSchedRunInterval=3"]
 
 
 def test_all_listen_on_loopback_only(plan: Plan) -> None:
@@ -75,7 +83,7 @@ def test_without_tor_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
         pytest.raises(NoPeer, match=r"tor is not installed; .* apt install tor"),
-        tor_network(Scheduler.AS_IT_COMES),
+        tor_network(Tuning.AS_IT_COMES),
     ):
         pass
 
@@ -93,7 +101,7 @@ def test_a_tor_that_does_not_run_is_no_peer_and_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     with (
         pytest.raises(NoPeer, match=r"tor's \w+ ended before the authority lists its relays"),
-        tor_network(Scheduler.AS_IT_COMES),
+        tor_network(Tuning.AS_IT_COMES),
     ):
         pass
     assert list(temporary.iterdir()) == []
