@@ -71,14 +71,12 @@ INWARD = """\
 ExitRelay 0
 """
 
-# Nobody but this machine can be reached through it. It learns of the other relays only with its next
-# consensus, and would refuse streams until then.
+# Nobody but this machine can be reached through it.
 EXITING = """\
 ExitRelay 1
 ExitPolicyRejectPrivate 0
 ExitPolicy accept 127.0.0.0/8:*
 ExitPolicy reject *:*
-RefuseUnknownExits 0
 """
 
 # Short descriptors tell of an exit's ports only, and count those of an exit to loopback as none. Conflux

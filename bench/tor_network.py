@@ -21,8 +21,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import httpx
-
 from bench.peers import NoPeer
 from bench.served_bytes import LOOPBACK
 from bench.through_socks import StreamFigures, direct, measure, served_bytes, through
@@ -30,7 +28,7 @@ from bench.tor_config import AUTHORITY, CLIENT, RELAYS, Plan, Tuning
 from bench.tor_control import Control
 from fogpanel.supervisor.broker import free_port
 
-PATIENCE_S = 60.0  # until the whole network works, which takes about 11
+PATIENCE_S = 60.0  # until the whole network works, which takes about 20
 STOP_S = 5.0
 LOOK_S = 0.1
 CIRCUITS = 50
@@ -82,8 +80,9 @@ def tor_network(tuning: Tuning) -> Iterator[TorNetwork]:
         start = Starting(tor, plan, deadline)
         for relay in RELAYS:
             running.enter_context(start.program(relay))
-        # A client that finds no exit in its first consensus takes the next only after most of a minute.
-        start.wait("the authority lists its relays", lambda: _relays_listed(plan) == len(RELAYS), AUTHORITY)
+        # A client that came sooner might find no exit, and would look again only after most of a minute, or
+        # one that does not go by the network's parameters yet, nor takes streams from strangers.
+        start.wait("its relays know each other", lambda: _know_each_other(plan), AUTHORITY)
         running.enter_context(start.program(CLIENT))
         start.wait("the client can be asked", plan.control_is_open.exists, CLIENT)
         control = running.enter_context(Control.opened(plan.control))
@@ -210,14 +209,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _relays_listed(plan: Plan) -> int:
-    """How many relays the authority's consensus has; none while there is none."""
-    url = f"http://{LOOPBACK}:{plan.dir_port}/tor/status-vote/current/consensus"
-    try:
-        answer = httpx.get(url, trust_env=False)
-    except httpx.TransportError:
-        return 0
-    return len(re.findall(r"^r ", answer.text, re.MULTILINE)) if answer.is_success else 0
+def _know_each_other(plan: Plan) -> bool:
+    """Whether each relay has a consensus, which it keeps in a file, that lists all of them."""
+    kept = [plan.folder_of(relay) / "cached-microdesc-consensus" for relay in RELAYS]
+    return all(
+        file.exists() and len(re.findall(r"^r ", file.read_text(), re.MULTILINE)) == len(RELAYS)
+        for file in kept
+    )
 
 
 def main() -> int:

@@ -100,7 +100,7 @@ def test_a_tor_that_does_not_run_is_no_peer_and_leaves_nothing(
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     with (
-        pytest.raises(NoPeer, match=r"tor's \w+ ended before the authority lists its relays"),
+        pytest.raises(NoPeer, match=r"tor's \w+ ended before its relays know each other"),
         tor_network(Tuning.AS_IT_COMES),
     ):
         pass
