@@ -31,10 +31,13 @@ from django.test import Client, RequestFactory  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from bench.overlay_rows import fill  # noqa: E402
 from bench.report import p95  # noqa: E402
 from fogpanel.admin_site import LargeAdmin  # noqa: E402
 from fogpanel.models import Event  # noqa: E402
-from nodes.models import Node, Sample  # noqa: E402
+from nodes.models import Node, Relay, Sample  # noqa: E402
+from services.onion.models import OverlayState  # noqa: E402
+from services.vpn_coordinator.models import Tunnel  # noqa: E402
 from tasks.models import Attempt, Decision, Task  # noqa: E402
 from tasks.states import FINAL  # noqa: E402
 
@@ -84,6 +87,9 @@ def addresses() -> dict[str, list[str]]:
     node = Node.objects.filter(open_attempts__gt=0).order_by("id").values_list("id", flat=True)[0]
     task = Task.objects.filter(attempts_made=2).order_by("-id").values_list("id", flat=True)[0]
     mid, deep = names[len(names) // 2], names[-100]
+    telling = OverlayState.objects.order_by("node_id").values_list("node__name", flat=True)[0]
+    tunnel = Tunnel.objects.order_by("id").values_list("id", flat=True)[0]
+    middle = Relay.objects.order_by("node_id").values_list("node_id", flat=True)[len(names) // 2]
     return {
         "control panel": ["/control-panel"],
         "nodes": _each(
@@ -104,6 +110,12 @@ def addresses() -> dict[str, list[str]]:
         "node page": [f"/nodes/{node}"],
         "task page": [f"/tasks/{task}"],
         "service page": ["/services/fog_coordinator/"],
+        "onion page": ["/services/onion/"],
+        "onion relays": _each("/services/onion/relays", f"after={node}", f"before={middle}"),
+        "onion circuits": [f"/services/onion/circuits?node={telling}"],
+        "tunnels": _each("/services/vpn_coordinator/", "stopped=on"),
+        "tunnel page": [f"/services/vpn_coordinator/tunnels/{tunnel}"],
+        "new tunnel": ["/services/vpn_coordinator/tunnels/new"],
         "admin nodes": _each(
             "/admin/nodes/node/", "node_type__exact=gateway", "connected__exact=0", "q=atlas", f"q={node}",
             "p=20",
@@ -132,6 +144,9 @@ def addresses() -> dict[str, list[str]]:
             "/api/v1/tasks", "state=failed", "state=queued", "mine=true", "limit=200", f"after={tasks[1]}"
         ),
         "api events": _each("/api/v1/events", "limit=200", f"after={events[0]}", f"after={events[1]}"),
+        "api relays": _each("/api/v1/relays", "limit=200", "flag=exit", f"after={middle}"),
+        "api circuits": _each("/api/v1/circuits", f"node={node}"),
+        "api tunnels": ["/api/v1/tunnels"],
         "api topology": ["/api/v1/topology"],
         "api services": ["/api/v1/services"],
     }  # fmt: skip
@@ -221,6 +236,7 @@ def _peer(page: str, asked: Sequence[str], user: User) -> dict[str, object]:
 
 
 def main() -> None:
+    fill(timezone.now())
     move_to_now(timezone.now())
     user = User.objects.get(username="admin")
     client = Client(SERVER_NAME="127.0.0.1")
