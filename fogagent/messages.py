@@ -31,6 +31,9 @@ BLOB_CHUNK_BYTES = 192 * 1024
 MAX_SOURCE_BYTES = 1024 * 1024
 MAX_MODULE_BYTES = 16 * 1024 * 1024
 MAX_STDIN_BYTES = 1024 * 1024
+MAX_SEALED_BYTES = 32 * 1024 * 1024
+"""A sealed task or a sealed result, padding included."""
+MAX_LETTER_BYTES = 64 * 1024
 MAX_OUTPUT_BYTES = 1024 * 1024
 """Standard output and standard error are each cut at this size; the cut is reported."""
 LOG_PIECE_BYTES = 64 * 1024
@@ -70,6 +73,7 @@ class Message(Value, frozen=True, tag_field="type", tag=str.lower):
 class Stream(StrEnum):
     STDOUT = "stdout"
     STDERR = "stderr"
+    SEALED = "sealed"  # a sealed result, which has both others inside (`fogagent.sealing.result`)
 
 
 class Outcome(StrEnum):
@@ -108,6 +112,13 @@ class Blob(Value, frozen=True):
     sha256: Sha256
     size: Count
     inline: bytes | None = None
+
+
+class Sealed(Value, frozen=True):
+    """The key of a sealed payload for one node, and the reservation it was made for."""
+
+    reservation: Identifier
+    wrapped: Annotated[bytes, Meta(min_length=80, max_length=80)]
 
 
 class Piece(Value, frozen=True):
@@ -363,6 +374,21 @@ class CircuitTried(Message, frozen=True):
     kbps: Count = 0
 
 
+class Carried(Message, frozen=True):
+    """The answer to a `Carry`: whether the node has taken the order, and else why not.
+
+    ``build_ms``: of the circuit; ``took_ms``: from there until the node had answered, for ``size`` bytes.
+    """
+
+    order: Identifier
+    attempt: Identifier
+    ok: bool
+    sentence: Sentence = ""
+    build_ms: Seconds = 0.0
+    took_ms: Seconds = 0.0
+    size: Count = 0
+
+
 class Goodbye(Message, frozen=True):
     """The agent stops in order; what it runs may be given to others at once."""
 
@@ -382,6 +408,7 @@ FromAgent: TypeAlias = (
     | DirectoryWanted
     | OverlayStatus
     | CircuitTried
+    | Carried
     | Goodbye
 )
 
@@ -390,7 +417,11 @@ FromAgent: TypeAlias = (
 
 
 class Run(Message, frozen=True, kw_only=True):
-    """Run one attempt of a task. ``payload`` is a script or a module; ``argv`` is for `command`."""
+    """Run one attempt of a task. ``payload`` is a script or a module; ``args`` is the argv of a command.
+
+    With ``sealed``, what is to run, its arguments and its input are inside the payload, which only the node
+    can open (`fogagent.sealing`); ``image``, ``args``, ``env`` and ``stdin`` are empty then.
+    """
 
     order: Count = 0  # the outbox puts its number in when it sends
     attempt: Identifier
@@ -405,6 +436,23 @@ class Run(Message, frozen=True, kw_only=True):
     cpu_millis: Count = 1000
     memory_mb: Count = 256
     network: bool = False
+    sealed: Sealed | None = None
+
+
+class Carry(Message, frozen=True, kw_only=True):
+    """Bring an order to run and its sealed content to another node, over a circuit that ends there.
+
+    ``letter`` is for that node alone (`fogagent.overlay.letters`). `Carried` answers in place of an
+    `Acknowledge`: until then the order is repeated, and given to another gateway when this one is gone.
+    """
+
+    order: Count = 0  # the outbox puts its number in when it sends
+    attempt: Identifier
+    to: Key
+    content: Blob
+    letter: Annotated[bytes, Meta(max_length=MAX_LETTER_BYTES)]
+    hops: Annotated[int, Meta(ge=1, le=8)] = 3
+    timeout_s: Seconds = 60.0
 
 
 class Cancel(Message, frozen=True, kw_only=True):
@@ -502,6 +550,7 @@ FromPanel: TypeAlias = (
     Welcome
     | Challenge
     | Run
+    | Carry
     | Cancel
     | Configure
     | SetTunnels
