@@ -39,6 +39,7 @@ from fogagent.overlay.onion.errors import ProtocolError
 from fogagent.overlay.onion.guards import Guards
 from fogagent.overlay.onion.key import load_or_create_onion_key
 from fogagent.overlay.onion.outlet import CellLink
+from fogagent.overlay.onion.pace import affordable_per_s
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.onion.switch import Switch
@@ -85,6 +86,8 @@ class Overlay:
             reach=self._reach,
             on_begin=self._exits.on_begin,
             relays=part.relays,
+            creates_per_s=affordable_per_s(),
+            clock=time.monotonic,
         )
         self.client = OnionClient(
             self._switch,

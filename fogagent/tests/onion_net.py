@@ -73,7 +73,15 @@ class Box:
     on_begin: Callable[[Stream, bytes], None] | None = None
 
     def __post_init__(self) -> None:
-        self.switch = Switch(self.identity, self.secret, reach=self.reach, on_begin=self.begin, relays=True)
+        self.switch = Switch(
+            self.identity,
+            self.secret,
+            reach=self.reach,
+            on_begin=self.begin,
+            relays=True,
+            creates_per_s=self.net.creates_per_s,
+            clock=lambda: self.net.now,
+        )
 
     @property
     def target(self) -> HopTarget:
@@ -91,7 +99,8 @@ class Box:
 class Net:
     """The client is box 0, its relays are boxes 1, 2, …"""
 
-    def __init__(self, relays: int) -> None:
+    def __init__(self, relays: int, *, creates_per_s: float = 10_000) -> None:
+        self.creates_per_s, self.now = creates_per_s, 0.0
         self.boxes = [
             Box(self, bytes([number]) * 32, X25519PrivateKey.generate()) for number in range(relays + 1)
         ]

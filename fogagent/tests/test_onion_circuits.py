@@ -23,6 +23,7 @@ from fogagent.overlay.onion.cells import (
 from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
 from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
 from fogagent.overlay.onion.outlet import BACKLOG, CellLink
+from fogagent.overlay.onion.pace import Pace, affordable_per_s
 from fogagent.overlay.onion.streams import BUFFER_BYTES, STREAMS_MAX
 from fogagent.overlay.onion.windows import CIRCUIT_WINDOW, STREAM_WINDOW
 from fogagent.tests.onion_net import Box, Heard, Meddle, Net, Wire, echo
@@ -240,6 +241,51 @@ def test_a_link_carries_so_many_circuits(monkeypatch: pytest.MonkeyPatch) -> Non
     circuits[0].close()
     net.run()
     assert net.open_circuit(1).state is State.OPEN
+
+
+def test_a_peer_that_asks_for_circuits_too_fast_is_refused_by_name_and_nobody_else_is() -> None:
+    net = Net(2, creates_per_s=5)
+    for _ in range(5):
+        net.open_circuit(1).close()
+    refused = net.circuit(1)
+    assert (refused.state, refused.reason) == (State.CLOSED, Reason.RATE)
+    assert "more circuits in a short time" in Reason.RATE.sentence
+    from_another = net.boxes[2].switch.build(
+        net.wire(2, 1), [net.boxes[1].target], on_open=lambda _: None, on_closed=lambda _: None
+    )
+    net.run()
+    assert from_another.state is State.OPEN
+    net.now += 0.2
+    assert net.open_circuit(1).state is State.OPEN
+    assert net.circuit(1).reason is Reason.RATE
+
+
+def test_a_new_link_does_not_make_a_peer_that_asks_too_fast_a_new_one() -> None:
+    net = Net(1, creates_per_s=5)
+    for _ in range(5):
+        net.open_circuit(1)
+    net.cut(0, 1)
+    assert net.circuit(1).reason is Reason.RATE
+
+
+def test_a_relay_that_asks_the_next_one_too_fast_is_told_and_tells_its_client() -> None:
+    net = Net(2, creates_per_s=5)
+    net.boxes[1].switch._pace = Pace(1000)
+    for _ in range(5):
+        net.open_circuit(2)
+    refused = net.circuit(2)
+    assert (refused.state, refused.reason, refused.built) == (State.CLOSED, Reason.RATE, 1)
+
+
+def test_peers_that_have_rested_are_forgotten() -> None:
+    pace = Pace(10)
+    for number in range(100):
+        assert pace.allows(bytes([number]) * 32, now=number)
+    assert len(pace._limits) == 1
+
+
+def test_a_machine_affords_some_hundred_handshakes_for_each_peer_and_not_a_million() -> None:
+    assert 50 < affordable_per_s() < 1e5
 
 
 def waiting(net: Net, number: int) -> int:

@@ -18,6 +18,8 @@ from fogagent.home import Home
 from fogagent.messages import TryCircuit, TunnelSpec, decode_from_agent, encode_frame
 from fogagent.overlay import exit_streams
 from fogagent.overlay import overlay as overlay_module
+from fogagent.overlay.onion.errors import Reason as CircuitReason
+from fogagent.overlay.onion.pace import Pace
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.overlay import Overlay
@@ -252,6 +254,17 @@ async def test_circuits_are_tried_over_our_own_path_or_a_given_one(tmp_path: Pat
         long = await overlay.try_circuit(TryCircuit(trial=4, hops=8))
         assert (long.ok, long.sentence.startswith("No ")) == (False, True)
         assert not overlay.client.circuits
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("busy", [1, 2])
+async def test_a_trial_says_which_relay_was_asked_for_too_many_circuits(tmp_path: Path, busy: int) -> None:
+    async with nodes(tmp_path, ("entry",), GUARD, MIDDLE) as made:
+        made[busy].overlay._switch._pace = Pace(1e-9)
+        through = [one.relay.identity for one in made[1:]]
+        told = await made[0].overlay.try_circuit(TryCircuit(trial=1, through=through))
+    assert not told.ok
+    assert told.sentence == f"node-{busy + 1}: {CircuitReason.RATE.sentence}"
 
 
 @pytest.mark.asyncio

@@ -265,7 +265,7 @@ async def test_a_limit_rests_both_directions_and_loses_nothing() -> None:
 
 @pytest.mark.asyncio
 async def test_after_its_rest_a_limited_pump_goes_on() -> None:
-    limit = RateLimit(20 * MB, burst_bytes=0, now=asyncio.get_running_loop().time())
+    limit = RateLimit(20 * MB, burst=0, now=asyncio.get_running_loop().time())
     async with pumping(limit) as (program, pump, far):
         echo(far)
         started = asyncio.get_running_loop().time()

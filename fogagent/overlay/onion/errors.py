@@ -17,6 +17,7 @@ class Reason(IntEnum):
     LINK_CLOSED = 6
     TIMEOUT = 7
     STOPPED = 8
+    RATE = 9
 
     @property
     def sentence(self) -> str:
@@ -33,6 +34,7 @@ _SENTENCES = {
     Reason.LINK_CLOSED: "The link between two relays broke.",
     Reason.TIMEOUT: "The circuit was not built in time.",
     Reason.STOPPED: "A relay was stopped.",
+    Reason.RATE: "A relay was asked for more circuits in a short time than it begins for one peer.",
 }
 
 

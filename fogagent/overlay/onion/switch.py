@@ -1,7 +1,7 @@
 """Where the cells of all links of an agent meet its circuits, both those it relays and its own.
 
-Knows no network and no clock. What takes time (a link to another relay) is asked for by a call with a
-continuation; the shell around it answers in the same thread.
+Knows no network, and no clock but the one that it is given. What takes time (a link to another relay) is
+asked for by a call with a continuation; the shell around it answers in the same thread.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fogagent.overlay.onion.crypto import KEY_BYTES, HopKeys
 from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
 from fogagent.overlay.onion.handshake import respond
 from fogagent.overlay.onion.outlet import CellLink, Outlet
+from fogagent.overlay.onion.pace import Pace
 from fogagent.overlay.onion.relay import RelayCircuit, Side, Traffic
 from fogagent.overlay.onion.streams import OnBegin
 
@@ -75,13 +76,17 @@ class Switch:
         reach: Reach,
         on_begin: OnBegin,
         relays: bool,
+        creates_per_s: float,
+        clock: Callable[[], float],
     ) -> None:
         """``relays``: whether circuits of others may come through here; ``on_begin`` what their
-        streams do."""
+        streams do. ``creates_per_s``: circuits that each peer may begin in a second; ``clock`` is any,
+        in seconds."""
         self._identity, self._secret = identity, onion_secret
         self._reach, self._on_begin, self._relays = reach, on_begin, relays
         self._tables: dict[CellLink, _Table] = {}
         self._relayed: set[RelayCircuit] = set()
+        self._pace, self._clock = Pace(creates_per_s), clock
         self.traffic = Traffic()
 
     def circuits(self) -> int:
@@ -119,8 +124,8 @@ class Switch:
             raise ProtocolError("A circuit was given a number of this side.")
         if table.is_clogged:
             raise ProtocolError("The peer asks for circuits and does not read the answers.")
-        if not self._relays or len(table.circuits) >= CIRCUITS_MAX:
-            table.outlet.send(number, cells.pack_destroy(number, Reason.LIMIT))
+        if (refusal := self._refusal(table)) is not None:
+            table.outlet.send(number, cells.pack_destroy(number, refusal))
             return
         try:
             reply, agreed = respond(
@@ -144,6 +149,12 @@ class Switch:
         self._relayed.add(circuit)
         table.put(number, circuit.on_cell, circuit.previous_gone)
         table.outlet.send(number, cells.pack_text(number, Command.CREATED, reply))
+
+    def _refusal(self, table: _Table) -> Reason | None:
+        """Why there is not even a handshake, which is what costs."""
+        if not self._relays or len(table.circuits) >= CIRCUITS_MAX:
+            return Reason.LIMIT
+        return None if self._pace.allows(table.outlet.link.peer, self._clock()) else Reason.RATE
 
     def relieve(self, most: int) -> None:
         """Where more cells than ``most`` are stored for circuits of others, end those that need most of it.
