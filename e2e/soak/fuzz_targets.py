@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any, get_args
 
 import msgspec
@@ -21,7 +22,7 @@ from msgspec.structs import fields, replace
 from e2e.soak.fuzz_circuit import circuit, circuit_seeds
 from fogagent import messages
 from fogagent.identity import Identity
-from fogagent.messages import DirectoryPart, FrameError, FromAgent, FromPanel, Message, encode_frame
+from fogagent.messages import DirectoryPart, FrameError, FromAgent, FromPanel, Message, Sealed, encode_frame
 from fogagent.overlay import directory
 from fogagent.overlay.directory import BadDirectory, Changes
 from fogagent.overlay.directory_parts import MAX_PARTS, Assembly
@@ -37,9 +38,9 @@ from fogagent.overlay.stream import BadTarget, Target
 from fogagent.sealing.content import open_bytes, open_pieces, seal_bytes
 from fogagent.sealing.errors import SealingError
 from fogagent.sealing.packing import pack
-from fogagent.sealing.result import Result, open_result, seal_result
+from fogagent.sealing.result import SIGNED, Result, open_result, seal_result
 from fogagent.sealing.task import SealedSpec, Terms, open_task
-from fogagent.sealing.wrapping import RESULT, TASK, WRAPPED_BYTES, Wrap, binding, unwrap_key, wrap_key
+from fogagent.sealing.wrapping import RESULT, TASK, WRAPPED_BYTES, binding, unwrap_key, wrap_key
 from fogagent.tests.directories import MADE, PANEL, PANEL_KEY, by_identity, relay, signed
 
 
@@ -316,11 +317,12 @@ RESULT_MADE = Result(outcome=messages.Outcome.EXIT_CODE, exit_code=3, sentence="
 
 def sealed(data: bytes) -> None:
     """From somebody who holds no key."""
-    wrap = Wrap(node=NODE.public_key, wrapped=data[:WRAPPED_BYTES].ljust(WRAPPED_BYTES, b"\0"))
+    key = Sealed(reservation=RESERVATION, wrapped=data[:WRAPPED_BYTES].ljust(WRAPPED_BYTES, b"\0"))
     attempts: list[Callable[[], object]] = [
         lambda: unwrap_key(data, SUBMITTER, b""),
-        lambda: open_task(data, wrap, RESERVATION, NODE),
+        lambda: open_task(data, key, NODE),
         lambda: open_result(data, SUBMITTER, RESERVATION, NODE.public_key),
+        lambda: open_result(_signed(data), SUBMITTER, RESERVATION, NODE.public_key),
     ]
     for attempt in attempts:
         with suppress(SealingError):
@@ -339,7 +341,7 @@ def opened(coming: Any) -> tuple[bytes, type[SealingError] | None]:
 
 
 def sealed_seeds() -> list[bytes]:
-    result = seal_result(RESULT_MADE, SUBMITTER_KEY, RESERVATION, NODE.public_key)
+    result = seal_result(RESULT_MADE, SUBMITTER_KEY, RESERVATION, NODE)
     return [seal_bytes(b"content", CONTENT_KEY), seal_bytes(b"", CONTENT_KEY), result]
 
 
@@ -347,13 +349,20 @@ def inside(data: bytes) -> None:
     """From a submitter or a node who seals as it should be, but what they like."""
     content = seal_bytes(data, CONTENT_KEY)
     assert open_bytes(content, CONTENT_KEY) == data
-    info = binding(TASK, RESERVATION, NODE.public_key, content)
-    wrap = Wrap(node=NODE.public_key, wrapped=wrap_key(CONTENT_KEY, NODE.sealing_key, info))
+    bound = binding(RESERVATION, NODE.public_key, sha256(content).digest())
+    wrapped = wrap_key(CONTENT_KEY, NODE.sealing_key, TASK + bound)
     with suppress(SealingError):
-        open_task(content, wrap, RESERVATION, NODE)
-    wrapped = wrap_key(CONTENT_KEY, SUBMITTER_KEY, binding(RESULT, RESERVATION, NODE.public_key, content))
+        open_task(content, Sealed(reservation=RESERVATION, wrapped=wrapped), NODE)
+    wrapped = wrap_key(CONTENT_KEY, SUBMITTER_KEY, RESULT + bound)
     with suppress(SealingError):
-        open_result(wrapped + content, SUBMITTER, RESERVATION, NODE.public_key)
+        open_result(_signed(wrapped + content), SUBMITTER, RESERVATION, NODE.public_key)
+
+
+def _signed(data: bytes) -> bytes:
+    """A wrap and content with the node's signature between them, as in a result."""
+    wrapped, content = data[:WRAPPED_BYTES], data[WRAPPED_BYTES:]
+    bound = binding(RESERVATION, NODE.public_key, sha256(content).digest())
+    return wrapped + NODE.sign(SIGNED, bound) + content
 
 
 def inside_seeds() -> list[bytes]:

@@ -24,7 +24,6 @@ in 11 bytes, then 1 for the last chunk and 0 for all others.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -59,13 +58,6 @@ Piece: TypeAlias = bytes | bytearray | memoryview
 
 def new_content_key() -> bytes:
     return secrets.token_bytes(KEY_BYTES)
-
-
-def header_hash(sealed: Piece) -> bytes:
-    """SHA-256 of the header that ``sealed`` begins with: names this content where its key is wrapped."""
-    header = bytes(sealed[:HEADER_BYTES])
-    _check_header(header)
-    return hashlib.sha256(header).digest()
 
 
 def sealed_size(content_bytes: int, chunk_log2: int = CHUNK_LOG2) -> int:

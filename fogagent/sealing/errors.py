@@ -22,16 +22,17 @@ class Cut(Damaged):
     """The end is missing; what came of it is genuine."""
 
 
+class NotByNode(Damaged):
+    """What is said to come from a node does not have its signature: it was changed since, or somebody else
+    made it."""
+
+
 class UnknownVersion(SealingError):
     """Sealed by a newer program than this one: this one's owner is to update."""
 
 
 class WrongKey(SealingError):
     """The key is not the one that this was sealed with or for, or nothing can be sealed for it."""
-
-
-class OtherNode(WrongKey):
-    """The content key was wrapped for another node: the fault of whoever delivered it here."""
 
 
 class NotInDirectory(SealingError):

@@ -4,14 +4,15 @@ Outside (`Envelope`) stays what the panel needs to place the task and to charge 
 inside it sees one of `packing.BUCKETS`. A name, if the submitter gives one, is outside too: clients must not
 make one up from the name of a file.
 
-The client keeps `SealedTask` until the task has ended. When the reserved nodes are used up it wraps the same
-content for the next reservation; nothing is encrypted or uploaded twice.
+The client keeps the `ContentKey` until the task has ended. When the reserved nodes are used up it wraps the
+key for the next reservation; nothing is encrypted or uploaded twice, nor need the content be kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Annotated
 
 from msgspec import Meta
@@ -25,6 +26,7 @@ from fogagent.messages import (
     Identifier,
     Key,
     Run,
+    Sealed,
     Seconds,
     Sentence,
     Short,
@@ -32,7 +34,7 @@ from fogagent.messages import (
 )
 from fogagent.overlay.directory import Relay
 from fogagent.sealing.content import new_content_key, open_bytes, seal_pieces
-from fogagent.sealing.errors import Altered, BadContent, NotInDirectory, OtherNode, TooLarge
+from fogagent.sealing.errors import Altered, BadContent, NotInDirectory, TooLarge
 from fogagent.sealing.packing import pack, unpack
 from fogagent.sealing.wrapping import TASK, Wrap, binding, unwrap_key, wrap_key
 
@@ -89,11 +91,12 @@ class Reservation(Value, frozen=True):
 
 
 @dataclass(frozen=True)
-class SealedTask:
-    """The sealed content, which goes to the panel, and its key, which stays with the client."""
+class ContentKey:
+    """What the client keeps of a task that it sealed: enough to wrap the key once more."""
 
-    content: bytes = field(repr=False)
     key: bytes = field(repr=False)
+    content_sha256: bytes
+    """32 bytes, of the sealed content."""
 
     def wraps(self, reservation: Reservation, relays: Mapping[bytes, Relay]) -> list[Wrap]:
         """The content key for each reserved node. ``relays`` are those of a directory that was verified.
@@ -108,8 +111,16 @@ class SealedTask:
         return [self._wrap(reservation.reservation, node, relay) for node, relay in reserved]
 
     def _wrap(self, reservation: int, node: bytes, relay: Relay) -> Wrap:
-        info = binding(TASK, reservation, node, self.content)
+        info = TASK + binding(reservation, node, self.content_sha256)
         return Wrap(node=node, wrapped=wrap_key(self.key, relay.sealing_key, info))
+
+
+@dataclass(frozen=True)
+class SealedTask:
+    """The sealed content, which goes to the panel, and its key, which stays with the client."""
+
+    content: bytes = field(repr=False)
+    key: ContentKey
 
 
 def seal_task(spec: SealedSpec) -> SealedTask:
@@ -119,24 +130,20 @@ def seal_task(spec: SealedSpec) -> SealedTask:
     key = new_content_key()
     head = replace(spec, payload=b"", stdin=b"")  # which leaves them out: they are parts of their own
     pieces = pack(head, [spec.payload, spec.stdin])
-    return SealedTask(b"".join(seal_pieces(pieces, key)), key)
+    content = b"".join(seal_pieces(pieces, key))
+    return SealedTask(content, ContentKey(key, sha256(content).digest()))
 
 
-def open_task(content: bytes, wrap: Wrap, reservation: int, identity: Identity) -> SealedSpec:
+def open_task(content: bytes, sealed: Sealed, identity: Identity) -> SealedSpec:
     """What the node with this identity is to run.
 
     Raises:
-        OtherNode, WrongKey: not wrapped for this node, reservation and content.
-        Damaged, UnknownVersion: the content is not as it was sealed, or not in a format known here.
+        WrongKey: not wrapped for this node, reservation and content; or content or wrap were damaged.
+        Damaged, UnknownVersion: the content was wrapped so, but is not in a format known here.
         BadContent: it opened, but is not a task.
     """
-    if wrap.node != identity.public_key:
-        raise OtherNode(
-            f"The content key was wrapped for the node {wrap.node.hex()}; "
-            f"this one is {identity.public_key.hex()}."
-        )
-    info = binding(TASK, reservation, wrap.node, content)
-    key = unwrap_key(wrap.wrapped, identity.sealing, info)
+    info = TASK + binding(sealed.reservation, identity.public_key, sha256(content).digest())
+    key = unwrap_key(sealed.wrapped, identity.sealing, info)
     head, (payload, stdin) = unpack(open_bytes(content, key), SealedSpec, parts=2)
     spec = replace(head, payload=payload, stdin=stdin)
     if sentence := _too_large(spec):

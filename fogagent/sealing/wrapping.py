@@ -10,14 +10,14 @@ Each wrap has an HPKE context of its own, so what it is bound to is all in ``inf
 RFC 9180 advises where only the single-shot functions are used (section 8.1). ``info`` is, byte by byte:
 
     purpose, ASCII, ends with a zero byte: TASK or RESULT
+    then the binding, 72 bytes:
      8   number of the reservation
     32   identity (Ed25519 public key) of the node that is to run the task, or ran it
-    32   SHA-256 of the header of the sealed content
+    32   SHA-256 of the sealed content, from its header to its last byte
 
 So a wrap for another task, another node or another content does not open, nor does that of a task where one
-of a result is due. It is bound to the header of the content, not to its chunks: whoever has the content key,
-which is the submitter and the nodes that the submitter wrapped it for, could put other chunks under the
-same header.
+of a result is due. Nodes that have the content key, since the submitter wrapped it for them, cannot put
+other content in its place. Who keeps the key and the hash can wrap once more without the content.
 
 Base mode does not tell who wrapped: a wrap that opens says for whom and for what it was made, not by whom.
 """
@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from msgspec import Meta
 
 from fogagent.messages import Key, Value
-from fogagent.sealing.content import KEY_BYTES, TAG_BYTES, Piece, header_hash
+from fogagent.sealing.content import KEY_BYTES, TAG_BYTES
 from fogagent.sealing.errors import BadContent, WrongKey
 
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -51,15 +51,16 @@ class Wrap(Value, frozen=True):
     wrapped: Wrapped
 
 
-def binding(purpose: bytes, reservation: int, node: bytes, sealed: Piece) -> bytes:
-    """HPKE's ``info``. Of ``sealed`` only the header is read. Raises as `header_hash` does."""
-    if len(node) != 32:
-        raise ValueError(f"The identity of a node has 32 bytes, not {len(node)}.")
-    return purpose + reservation.to_bytes(8, "big") + node + header_hash(sealed)
+def binding(reservation: int, node: bytes, content_sha256: bytes) -> bytes:
+    """What a wrap, and the signature of a result, belong to."""
+    for what, value in (("identity of a node", node), ("hash of sealed content", content_sha256)):
+        if len(value) != 32:
+            raise ValueError(f"The {what} has 32 bytes, not {len(value)}.")
+    return reservation.to_bytes(8, "big") + node + content_sha256
 
 
 def wrap_key(key: bytes, public_key: bytes, info: bytes) -> bytes:
-    """Wrap a content key for the holder of an X25519 key.
+    """Wrap a content key for the holder of an X25519 key. ``info`` is a purpose and a `binding`.
 
     Raises:
         WrongKey: nothing can be sealed for ``public_key``: it has another length, or is one of the few

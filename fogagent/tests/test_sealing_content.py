@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import tracemalloc
@@ -21,7 +20,6 @@ from fogagent.sealing.content import (
     HEADER_BYTES,
     KEY_BYTES,
     TAG_BYTES,
-    header_hash,
     new_content_key,
     open_bytes,
     open_pieces,
@@ -234,14 +232,6 @@ def test_what_was_never_sealed_is_called_so() -> None:
 def test_only_what_can_help_is_worth_another_try() -> None:
     assert Damaged.retry and Cut.retry
     assert not WrongKey.retry and not UnknownVersion.retry
-
-
-def test_the_hash_names_the_header_alone() -> None:
-    sealed = seal_bytes(b"content", KEY)
-    assert header_hash(sealed) == header_hash(sealed[:HEADER_BYTES])
-    assert header_hash(sealed) == hashlib.sha256(sealed[:HEADER_BYTES]).digest()
-    with pytest.raises(Cut):
-        header_hash(sealed[: HEADER_BYTES - 1])
 
 
 def test_64_mib_pass_through_less_than_one() -> None:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
+from pathlib import Path
+
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fogagent.identity import Identity
-from fogagent.messages import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Outcome, Run, Usage
+from fogagent.identity import Identity, verify
+from fogagent.messages import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Outcome, Run, Sealed, Usage
 from fogagent.sealing.content import new_content_key, open_bytes, seal_bytes
 from fogagent.sealing.errors import (
     Altered,
     BadContent,
     Cut,
     Damaged,
+    NotByNode,
     NotInDirectory,
-    OtherNode,
     SealingError,
     TooLarge,
     WrongKey,
 )
 from fogagent.sealing.packing import BUCKETS, pack, room, unpack
-from fogagent.sealing.result import Result, open_result, seal_result
+from fogagent.sealing.result import PREFACE_BYTES, SIGNED, Result, open_result, seal_result
 from fogagent.sealing.task import (
+    ContentKey,
     Reservation,
     SealedSpec,
     SealedTask,
@@ -58,21 +64,26 @@ RELAYS = by_identity(
 )
 
 
-def delivered(spec: SealedSpec, node: Identity = NODES[0]) -> tuple[bytes, Wrap]:
-    """Content and wrap as this node gets them."""
+def delivered(spec: SealedSpec, node: Identity = NODES[0]) -> tuple[bytes, Sealed]:
+    """Content and key as this node gets them."""
     task = seal_task(spec)
-    return task.content, task.wraps(replace(RESERVATION, nodes=[node.public_key]), RELAYS)[0]
+    [wrap] = task.key.wraps(replace(RESERVATION, nodes=[node.public_key]), RELAYS)
+    return task.content, arrived(wrap)
+
+
+def arrived(wrap: Wrap, reservation: int = 7) -> Sealed:
+    return Sealed(reservation=reservation, wrapped=wrap.wrapped)
 
 
 def test_each_reserved_node_opens_the_task_and_nobody_else() -> None:
     task = seal_task(SPEC)
-    wraps = task.wraps(RESERVATION, RELAYS)
+    wraps = task.key.wraps(RESERVATION, RELAYS)
     for wrap, node in zip(wraps, NODES, strict=True):
-        assert open_task(task.content, wrap, 7, node) == SPEC
-        with pytest.raises(OtherNode, match=STRANGER.public_key.hex()):
-            open_task(task.content, wrap, 7, STRANGER)
-        with pytest.raises(WrongKey):
-            open_task(task.content, replace(wrap, node=STRANGER.public_key), 7, STRANGER)
+        assert wrap.node == node.public_key
+        assert open_task(task.content, arrived(wrap), node) == SPEC
+        for other in {STRANGER, *NODES} - {node}:
+            with pytest.raises(WrongKey):
+                open_task(task.content, arrived(wrap), other)
 
 
 @settings(max_examples=50, deadline=None)
@@ -89,42 +100,66 @@ def test_each_reserved_node_opens_the_task_and_nobody_else() -> None:
     )
 )
 def test_every_task_arrives_as_it_was(spec: SealedSpec) -> None:
-    assert open_task(*delivered(spec), 7, NODES[0]) == spec
+    assert open_task(*delivered(spec), NODES[0]) == spec
 
 
 def test_what_the_panel_gets_shows_nothing() -> None:
-    content, wrap = delivered(SPEC)
-    seen = content + msgspec.json.encode(wrap)
+    content, sealed = delivered(SPEC)
+    seen = content + msgspec.json.encode(sealed)
     for inside in (b"print", b"plain text", b"SECRET", b"depth", SPEC.result_key):
         assert inside not in seen
-    assert "key" not in repr(SealedTask(content, new_content_key()))
+    key = new_content_key()
+    assert repr(key) not in repr(SealedTask(content, ContentKey(key, bytes(32))))
 
 
 def test_a_wrap_is_worth_nothing_for_another_reservation_or_other_content() -> None:
-    content, wrap = delivered(SPEC)
+    content, sealed = delivered(SPEC)
     with pytest.raises(WrongKey):
-        open_task(content, wrap, 8, NODES[0])
+        open_task(content, replace(sealed, reservation=8), NODES[0])
     with pytest.raises(WrongKey):
-        open_task(seal_task(SPEC).content, wrap, 7, NODES[0])
+        open_task(seal_task(SPEC).content, sealed, NODES[0])
 
 
-def test_damaged_content_is_called_so_to_the_node() -> None:
-    content, wrap = delivered(SPEC)
-    with pytest.raises(Damaged, match="chunk 0"):
-        open_task(content[:-1], wrap, 7, NODES[0])
+def test_every_changed_byte_and_every_cut_of_a_task_is_refused() -> None:
+    content, sealed = delivered(SPEC)
+    for index in range(len(content)):
+        changed = bytearray(content)
+        changed[index] ^= 0x80
+        with pytest.raises(SealingError):
+            open_task(bytes(changed), sealed, NODES[0])
+        with pytest.raises(SealingError):
+            open_task(content[:index], sealed, NODES[0])
 
 
-def test_content_is_wrapped_again_for_the_next_reservation() -> None:
+def test_a_node_that_opened_a_task_cannot_put_another_in_its_place() -> None:
     task = seal_task(SPEC)
-    task.wraps(RESERVATION, RELAYS)
-    [wrap] = task.wraps(Reservation(reservation=8, nodes=[NODES[1].public_key]), RELAYS)
-    assert open_task(task.content, wrap, 8, NODES[1]) == SPEC
+    _, standby, _ = task.key.wraps(RESERVATION, RELAYS)
+    forged = seal_bytes(b"".join(pack(SPEC, [b"print('forged')", b""])), task.key.key)
+    assert open_bytes(forged, task.key.key)
+    with pytest.raises(WrongKey):
+        open_task(forged, arrived(standby), NODES[1])
+
+
+def test_what_was_wrapped_must_fit_the_content() -> None:
+    content, key = seal_task(SPEC).content, new_content_key()
+    [wrap] = ContentKey(key, sha256(content).digest()).wraps(
+        replace(RESERVATION, nodes=[NODES[0].public_key]), RELAYS
+    )
+    with pytest.raises(WrongKey, match="belongs to other content"):
+        open_task(content, arrived(wrap), NODES[0])
+
+
+def test_the_key_is_wrapped_again_for_the_next_reservation_without_the_content() -> None:
+    task = seal_task(SPEC)
+    kept = ContentKey(task.key.key, sha256(task.content).digest())
+    [wrap] = kept.wraps(Reservation(reservation=8, nodes=[NODES[1].public_key]), RELAYS)
+    assert open_task(task.content, arrived(wrap, 8), NODES[1]) == SPEC
 
 
 def test_nothing_is_wrapped_when_one_of_the_nodes_is_not_in_the_directory() -> None:
     reservation = replace(RESERVATION, nodes=[NODES[0].public_key, STRANGER.public_key])
     with pytest.raises(NotInDirectory, match=STRANGER.public_key.hex()):
-        seal_task(SPEC).wraps(reservation, RELAYS)
+        seal_task(SPEC).key.wraps(reservation, RELAYS)
 
 
 def test_a_reservation_names_at_most_two_standbys() -> None:
@@ -154,9 +189,10 @@ def test_too_much_is_refused_where_it_is_sealed_and_where_it_is_opened(large: di
         seal_task(spec)
     key = new_content_key()
     head = replace(spec, payload=b"", stdin=b"")
-    task = SealedTask(seal_bytes(b"".join(pack(head, [spec.payload, spec.stdin])), key), key)
+    content = seal_bytes(b"".join(pack(head, [spec.payload, spec.stdin])), key)
+    first, *_ = ContentKey(key, sha256(content).digest()).wraps(RESERVATION, RELAYS)
     with pytest.raises(BadContent, match="at most"):
-        open_task(task.content, task.wraps(RESERVATION, RELAYS)[0], 7, NODES[0])
+        open_task(content, arrived(first), NODES[0])
 
 
 def test_the_largest_task_fits() -> None:
@@ -221,20 +257,51 @@ RESULT_OF_TASK = Result(
     stdout=b"plain text",
     stderr=bytes(range(256)),
 )
-NODE = NODES[0].public_key
+NODE = NODES[0]
+VECTORS = json.loads((Path(__file__).parent / "sealing_vectors.json").read_text())
 
 
 def test_the_submitter_opens_the_result_and_nobody_else() -> None:
     sealed = seal_result(RESULT_OF_TASK, SPEC.result_key, 7, NODE)
-    assert open_result(sealed, SUBMITTER, 7, NODE) == RESULT_OF_TASK
+    assert open_result(sealed, SUBMITTER, 7, NODE.public_key) == RESULT_OF_TASK
     assert b"plain text" not in sealed
-    for key, reservation, node in (
-        (X25519PrivateKey.generate(), 7, NODE),
-        (SUBMITTER, 8, NODE),
-        (SUBMITTER, 7, NODES[1].public_key),
-    ):
-        with pytest.raises(WrongKey):
-            open_result(sealed, key, reservation, node)
+    with pytest.raises(WrongKey):
+        open_result(sealed, X25519PrivateKey.generate(), 7, NODE.public_key)
+
+
+def test_a_result_belongs_to_the_node_and_the_reservation_that_it_was_made_for() -> None:
+    sealed = seal_result(RESULT_OF_TASK, SPEC.result_key, 7, NODE)
+    with pytest.raises(NotByNode, match=NODES[1].public_key.hex()):
+        open_result(sealed, SUBMITTER, 7, NODES[1].public_key)
+    with pytest.raises(NotByNode):
+        open_result(sealed, SUBMITTER, 8, NODE.public_key)
+
+
+def test_no_other_node_that_knows_the_task_makes_a_result_in_this_ones_name() -> None:
+    content, key = sealed_result_content()
+    bound = binding(7, NODE.public_key, sha256(content).digest())
+    wrapped = wrap_key(key, SPEC.result_key, RESULT + bound)
+    signed = wrapped + NODE.sign(SIGNED, bound) + content
+    assert open_result(signed, SUBMITTER, 7, NODE.public_key) == RESULT_OF_TASK
+    for signature in (NODES[1].sign(SIGNED, bound), NODE.sign(b"other purpose\0", bound), bytes(64)):
+        with pytest.raises(NotByNode):
+            open_result(wrapped + signature + content, SUBMITTER, 7, NODE.public_key)
+
+
+def test_a_result_is_proof_to_others_without_the_submitters_key() -> None:
+    sealed = seal_result(RESULT_OF_TASK, SPEC.result_key, 7, NODE)
+    signature, content = sealed[WRAPPED_BYTES:PREFACE_BYTES], sealed[PREFACE_BYTES:]
+    verify(NODE.public_key, SIGNED, binding(7, NODE.public_key, sha256(content).digest()), signature)
+
+
+def test_the_signature_stays_what_was_published() -> None:
+    facts = VECTORS["signed"]
+    given = {name: bytes.fromhex(value) for name, value in facts.items() if isinstance(value, str)}
+    node = Identity(Ed25519PrivateKey.from_private_bytes(given["private_key"]), SUBMITTER)
+    assert node.public_key == given["node"]
+    text = binding(facts["reservation"], node.public_key, given["content_sha256"])
+    assert SIGNED + text == given["text"]
+    assert node.sign(SIGNED, text) == given["signature"]
 
 
 @settings(deadline=None)
@@ -242,42 +309,51 @@ def test_the_submitter_opens_the_result_and_nobody_else() -> None:
 def test_every_result_arrives_as_it_was(stdout: bytes, stderr: bytes) -> None:
     result = Result(outcome=Outcome.SUCCEEDED, exit_code=0, stdout=stdout, stderr=stderr)
     sealed = seal_result(result, SPEC.result_key, 7, NODE)
-    assert open_result(sealed, SUBMITTER, 7, NODE) == result
-    assert len(sealed) - WRAPPED_BYTES in BUCKETS
+    assert open_result(sealed, SUBMITTER, 7, NODE.public_key) == result
+    assert len(sealed) - PREFACE_BYTES in BUCKETS
 
 
-@pytest.mark.parametrize("length", [0, WRAPPED_BYTES - 1, WRAPPED_BYTES, WRAPPED_BYTES + 63])
+@pytest.mark.parametrize("length", [0, WRAPPED_BYTES, PREFACE_BYTES - 1])
 def test_a_cut_result_is_called_one(length: int) -> None:
     sealed = seal_result(RESULT_OF_TASK, SPEC.result_key, 7, NODE)
     with pytest.raises(Cut):
-        open_result(sealed[:length], SUBMITTER, 7, NODE)
+        open_result(sealed[:length], SUBMITTER, 7, NODE.public_key)
 
 
-def test_every_changed_byte_of_a_result_is_refused() -> None:
+def test_every_changed_byte_and_every_cut_of_a_result_is_refused() -> None:
     sealed = seal_result(RESULT_OF_TASK, SPEC.result_key, 7, NODE)
     for index in range(len(sealed)):
         changed = bytearray(sealed)
         changed[index] ^= 0x80
         with pytest.raises(SealingError):
-            open_result(bytes(changed), SUBMITTER, 7, NODE)
+            open_result(bytes(changed), SUBMITTER, 7, NODE.public_key)
+        with pytest.raises(Damaged):
+            open_result(sealed[:index], SUBMITTER, 7, NODE.public_key)
 
 
 def test_a_task_cannot_be_passed_off_as_a_result() -> None:
     task = seal_task(SPEC)
-    [wrap] = task.wraps(replace(RESERVATION, nodes=[NODE]), RELAYS)
+    [wrap] = task.key.wraps(replace(RESERVATION, nodes=[NODE.public_key]), RELAYS)
+    signature = NODE.sign(SIGNED, binding(7, NODE.public_key, task.key.content_sha256))
     with pytest.raises(WrongKey):
-        open_result(wrap.wrapped + task.content, NODES[0].sealing, 7, NODE)
+        open_result(wrap.wrapped + signature + task.content, NODE.sealing, 7, NODE.public_key)
 
 
 def test_what_was_sealed_as_a_result_must_be_one() -> None:
     key = new_content_key()
     content = seal_bytes(b"\0\0\0\x02{}" + bytes(20), key)
-    wrapped = wrap_key(key, SPEC.result_key, binding(RESULT, 7, NODE, content))
-    assert open_bytes(content, key)
+    bound = binding(7, NODE.public_key, sha256(content).digest())
+    sealed = wrap_key(key, SPEC.result_key, RESULT + bound) + NODE.sign(SIGNED, bound) + content
     with pytest.raises(BadContent, match="outcome"):
-        open_result(wrapped + content, SUBMITTER, 7, NODE)
+        open_result(sealed, SUBMITTER, 7, NODE.public_key)
 
 
 def test_a_node_is_told_when_nothing_can_be_sealed_for_the_submitter() -> None:
     with pytest.raises(WrongKey):
         seal_result(RESULT_OF_TASK, bytes(32), 7, NODE)
+
+
+def sealed_result_content() -> tuple[bytes, bytes]:
+    key = new_content_key()
+    head = replace(RESULT_OF_TASK, stdout=b"", stderr=b"")
+    return seal_bytes(b"".join(pack(head, [RESULT_OF_TASK.stdout, RESULT_OF_TASK.stderr])), key), key
