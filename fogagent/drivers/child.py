@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -22,8 +23,12 @@ STOP_GRACE_S = 0.4
 PACKAGE_ROOT = Path(fogagent.__file__).resolve().parents[1]
 
 
+log = logging.getLogger("fogagent")
+
+
 class Listener(Protocol):
-    """Whom a child tells what happens to it. Everything is called on the event loop."""
+    """Whom a child tells what happens to it. Everything is called on the event loop. What its worker cannot
+    rightly have said may raise `wire.BadMessage`, which ends the worker."""
 
     def child_ready(self, child: Child) -> None: ...
 
@@ -41,11 +46,14 @@ class Child(asyncio.Protocol):
         self.ready = False
         self.stopping = False
         self.jobs_given = 0
+        self.fault = ""
+        """What it sent that no worker of ours would, if it was ended for that."""
+        self._busy = False
         self.since = 0.0  # loop time of the last change between idle and busy
         self._listener = listener
         self._scratch = Path(setup.scratch)
         self._scratch.mkdir(mode=0o700, parents=True)
-        self._unpacker = wire.Unpacker()
+        self._unpacker = wire.Unpacker(wire.FROM_WORKER_BYTES)
         self._transport: asyncio.Transport | None = None
         self._unsent = wire.pack(setup)
         ours, theirs = socket.socketpair()
@@ -64,6 +72,7 @@ class Child(asyncio.Protocol):
         """Have the worker run ``job``. It must be ready and have none."""
         assert self.ready and self._transport is not None
         self.jobs_given += 1
+        self._busy = True
         self._transport.write(wire.pack(job))
 
     def stop(self) -> None:
@@ -98,15 +107,33 @@ class Child(asyncio.Protocol):
         self._unsent = b""
 
     def data_received(self, data: bytes) -> None:
-        for body in self._unpacker.feed(data):
-            match wire.decode_from_worker(body):
-                case wire.Ended() as ended:
-                    self._listener.child_ended(self, ended)
-                case wire.Output() as output:
-                    self._listener.child_output(self, output)
-                case wire.Ready():
-                    self.ready = True
-                    self._listener.child_ready(self)
+        try:
+            for body in self._unpacker.feed(data):
+                self._hear(wire.decode_from_worker(body))
+        except wire.BadMessage as error:
+            self._distrust(str(error))
+
+    def _hear(self, message: wire.FromWorker) -> None:
+        match message:
+            case wire.Ended() if self._busy:
+                self._busy = False  # before it is given the next one
+                self._listener.child_ended(self, message)
+            case wire.Output() if self._busy:
+                self._listener.child_output(self, message)
+            case wire.Ready() if not self.ready:
+                self.ready = True
+                self._listener.child_ready(self)
+            case _:
+                raise wire.BadMessage(f"The worker said {type(message).__name__} out of turn.")
+
+    def _distrust(self, fault: str) -> None:
+        """Nothing that it says counts any more."""
+        log.warning("A worker was killed: %s", fault)
+        self.fault = fault
+        self.stopping = True
+        self.kill()
+        if self._transport is not None:
+            self._transport.abort()
 
     def eof_received(self) -> None:
         """The worker is gone; returning nothing closes our end too."""

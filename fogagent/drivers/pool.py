@@ -177,7 +177,7 @@ class Pool:
         if ticket.done.done():
             return
         for piece in pieces:
-            ticket.written[piece.stream] = piece.offset + len(piece.data)
+            ticket.note(piece)
             ticket.on_output(ticket.job.attempt, piece)
 
     # --- What workers tell (see `child.Listener`) ------------------------------------------------
@@ -190,8 +190,9 @@ class Pool:
         self._deliver(self._running[child], output.pieces)
 
     def child_ended(self, child: Child, ended: wire.Ended) -> None:
-        ticket = self._running.pop(child)
+        ticket = self._running[child]
         self._deliver(ticket, ended.pieces)
+        del self._running[child]
         if not ticket.done.done():
             ticket.done.set_result(result_of(ticket, ended))
         if child.stopping:
@@ -222,7 +223,7 @@ class Pool:
             return
         await self._clean_up(ticket)
         if not ticket.done.done():
-            ticket.done.set_result(result_of_the_dead(ticket, status))
+            ticket.done.set_result(result_of_the_dead(ticket, status, child.fault))
 
     async def _clean_up(self, ticket: Ticket) -> None:
         """Remove what a job that was cut off leaves running outside its worker."""

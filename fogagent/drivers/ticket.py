@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from fogagent.drivers import wire
 from fogagent.drivers.base import Job, OnOutput, OnStart, Result
 from fogagent.drivers.child import Child
-from fogagent.messages import Outcome, Stream, Usage
+from fogagent.messages import MAX_OUTPUT_BYTES, Outcome, Piece, Stream, Usage
+
+WRITTEN = (Stream.STDOUT, Stream.STDERR)
+"""What programs write to; other streams are the agent's own."""
 
 
 @dataclass(eq=False, slots=True)
@@ -26,6 +29,19 @@ class Ticket:
     deadline: asyncio.TimerHandle | None = None
     stop: tuple[Outcome, str] | None = None  # why we had its worker stop
     written: dict[Stream, int] = field(default_factory=dict)
+
+    def note(self, piece: Piece) -> None:
+        """Raises wire.BadMessage unless it follows what came before, within what is kept of a stream."""
+        if piece.stream not in WRITTEN:
+            raise wire.BadMessage(f"The worker told of {piece.stream}, which no program writes to.")
+        begin = self.written.get(piece.stream, 0)
+        end = begin + len(piece.data)
+        if piece.offset != begin or end > MAX_OUTPUT_BYTES:
+            raise wire.BadMessage(
+                f"The worker told of {piece.stream} from byte {piece.offset:,} on, after {begin:,} of"
+                f" {MAX_OUTPUT_BYTES:,} that are kept."
+            )
+        self.written[piece.stream] = end
 
 
 def result_of(ticket: Ticket, ended: wire.Ended) -> Result:
@@ -43,10 +59,11 @@ def result_of(ticket: Ticket, ended: wire.Ended) -> Result:
     )
 
 
-def result_of_the_dead(ticket: Ticket, status: int) -> Result:
-    """The result of a job whose worker died without a word; its CPU use is not known."""
+def result_of_the_dead(ticket: Ticket, status: int, fault: str) -> Result:
+    """The result of a job whose worker died without a word, or for the ``fault`` that was found in its words;
+    its CPU use is not known."""
     finished_at = time.time()
-    outcome, sentence = ticket.stop or (Outcome.CRASHED, _obituary(status))
+    outcome, sentence = ticket.stop or (Outcome.CRASHED, fault or _obituary(status))
     usage = Usage(
         wall_s=max(0.0, finished_at - ticket.started_at),
         stdout_bytes=ticket.written.get(Stream.STDOUT, 0),

@@ -3,6 +3,9 @@
 Each message is a MessagePack object behind four bytes of length, little-endian. The pool sends a
 `Setup` once, then one `base.Job` at a time; the worker answers `Ready` once, then for each job any
 number of `Output` and one `Ended`. The pool closing its writing half tells the worker to stop.
+
+A worker runs programs of strangers. One that broke out of its sandbox could say anything in the worker's
+name, so the pool believes no length and no order of messages: what cannot be is a `BadMessage`.
 """
 
 from __future__ import annotations
@@ -12,9 +15,16 @@ from collections.abc import Iterator
 import msgspec
 
 from fogagent.drivers.base import Job, Permissions
-from fogagent.messages import Outcome, Piece, Usage
+from fogagent.messages import MAX_OUTPUT_BYTES, Outcome, Piece, Usage
 
 HEADER_BYTES = 4
+FROM_WORKER_BYTES = 2 * MAX_OUTPUT_BYTES + 256 * 1024
+"""The most that one message of a worker may have: both streams of a job, and what is said about them."""
+TO_WORKER_BYTES = 256**HEADER_BYTES - 1
+
+
+class BadMessage(Exception):
+    """What came from a worker cannot come from ours. ``str`` says what it was, for the user."""
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -68,23 +78,33 @@ def decode_job(body: bytes) -> Job:
 
 
 def decode_from_worker(body: bytes) -> FromWorker:
-    return _from_worker.decode(body)
+    """Raises BadMessage."""
+    try:
+        return _from_worker.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadMessage(f"The worker sent what is no message: {error}.") from error
 
 
 class Unpacker:
     """Cuts a stream of bytes, however it arrives, into the bodies of messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """``most``: bytes that a body may have."""
+        self._most = most
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the body of every message that is complete now."""
+        """Yield the body of every message that is complete now. Raises BadMessage for one too long."""
         buffer = self._buffer
         buffer += data
         start = 0
         while (body_at := start + HEADER_BYTES) <= len(buffer):
-            end = body_at + int.from_bytes(buffer[start:body_at], "little")
-            if end > len(buffer):
+            size = int.from_bytes(buffer[start:body_at], "little")
+            if size > self._most:
+                raise BadMessage(
+                    f"The worker began a message of {size:,} bytes; {self._most:,} are the most."
+                )
+            if (end := body_at + size) > len(buffer):
                 break
             yield bytes(buffer[body_at:end])
             start = end

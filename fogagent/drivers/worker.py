@@ -213,7 +213,7 @@ def _die_with_parent(agent_pid: int) -> None:
 
 
 def _receive(channel: socket.socket) -> Iterator[bytes]:
-    unpacker = wire.Unpacker()
+    unpacker = wire.Unpacker(wire.TO_WORKER_BYTES)
     while data := channel.recv(1 << 18):
         yield from unpacker.feed(data)
 

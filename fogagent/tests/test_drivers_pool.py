@@ -15,11 +15,12 @@ import pytest
 import pytest_asyncio
 
 from fogagent.drivers import pool as pool_module
+from fogagent.drivers import wire
 from fogagent.drivers.base import Permissions
-from fogagent.drivers.child import PACKAGE_ROOT
+from fogagent.drivers.child import PACKAGE_ROOT, Child
 from fogagent.drivers.engine import CacheError
 from fogagent.drivers.pool import Pool
-from fogagent.messages import Outcome
+from fogagent.messages import Outcome, Usage
 from fogagent.tests import driver_modules as modules
 from fogagent.tests.driver_runs import Run, new_job
 
@@ -145,6 +146,97 @@ async def test_a_worker_that_dies_is_the_nodes_fault_and_replaced(driver_cache: 
     assert result.usage.stdout_bytes == 3
     assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.SUCCEEDED
     await pool.close()
+
+
+HOSTILE = """
+import socket, sys
+from fogagent.drivers import wire
+from fogagent.messages import MAX_OUTPUT_BYTES, Outcome, Piece, Stream, Usage
+
+def out(offset, data):
+    return wire.pack(wire.Output([Piece(stream=Stream.STDOUT, offset=offset, data=data)]))
+
+channel = socket.socket(fileno=0)
+channel.sendall(wire.pack(wire.Ready()))
+bodies = wire.Unpacker(wire.TO_WORKER_BYTES)
+jobs = 0
+while jobs < 2:  # the set-up, and a job
+    jobs += len(list(bodies.feed(channel.recv(1 << 18))))
+try:
+    channel.sendall(SAYS)
+    channel.recv(1)
+except OSError:
+    pass
+"""
+
+LIES = {
+    "length": ("b'\\xff' * 4 + bytes(1 << 16)", "began a message of 4,294,967,295 bytes"),
+    "nonsense": ("b'\\1\\0\\0\\0\\xc1'", "sent what is no message"),
+    "ready twice": ("wire.pack(wire.Ready())", "said Ready out of turn"),
+    "a gap": ("out(0, b'abc') + out(4, b'e')", "from byte 4 on, after 3 of"),
+    "again": ("out(0, b'abc') + out(0, b'abc')", "from byte 0 on, after 3 of"),
+    "another stream": (
+        "wire.pack(wire.Output([Piece(stream=Stream.SEALED, offset=0, data=b'x')]))",
+        "told of sealed, which no program writes to",
+    ),
+    "too much": (
+        "b''.join(out(n << 16, bytes(1 << 16)) for n in range(1 + (MAX_OUTPUT_BYTES >> 16)))",
+        "from byte 1,048,576 on, after 1,048,576 of",
+    ),
+    "a gap at the end": (
+        "wire.pack(wire.Ended(Outcome.SUCCEEDED, 0, '', Usage(), False,"
+        " [Piece(stream=Stream.STDERR, offset=1, data=b'x')]))",
+        "told of stderr from byte 1 on, after 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("says", "told"), LIES.values(), ids=list(LIES))
+async def test_a_worker_that_says_what_cannot_be_is_killed_and_its_attempt_crashed(
+    driver_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, told: str
+) -> None:
+    program, python = tmp_path / "hostile.py", tmp_path / "python"
+    program.write_text(HOSTILE.replace("SAYS", says))
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} {program}\n")
+    python.chmod(0o700)
+    pool = Pool(driver_cache, Permissions(), 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(python))
+        await pool.start()
+        run = Run(pool, new_job("wasm", modules.HELLO))
+        result = await run.result()
+    assert result.outcome is Outcome.CRASHED
+    assert told in result.sentence
+    assert (await honest_outcome(pool)) is Outcome.SUCCEEDED
+    await pool.close()
+
+
+async def honest_outcome(pool: Pool) -> Outcome:
+    """Of a job for which there may be hostile workers still."""
+    for _ in range(5):
+        result = await Run(pool, new_job("wasm", modules.HELLO)).result()
+        if result.outcome is not Outcome.CRASHED:
+            break
+    return result.outcome
+
+
+async def test_a_worker_that_ends_its_job_twice_ends_no_other(driver_cache: Path) -> None:
+    pool = Pool(driver_cache, Permissions(), 1)
+    await pool.start()
+    assert (await honest_outcome(pool)) is Outcome.SUCCEEDED
+    [child] = pool._children
+    ended = wire.Ended(Outcome.SUCCEEDED, 0, "", Usage(), False, [])
+    child.data_received(wire.pack(ended))
+    assert child.fault == "The worker said Ended out of turn."
+    await until_gone(pool, child)
+    assert (await honest_outcome(pool)) is Outcome.SUCCEEDED
+    await pool.close()
+
+
+async def until_gone(pool: Pool, child: Child) -> None:
+    async with asyncio.timeout(20):
+        while child in pool._children:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
 
 
 async def test_workers_are_replaced_after_many_jobs(
