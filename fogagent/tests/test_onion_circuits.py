@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +25,7 @@ from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
 from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
 from fogagent.overlay.onion.outlet import BACKLOG, CellLink
 from fogagent.overlay.onion.pace import Pace, affordable_per_s
-from fogagent.overlay.onion.streams import BUFFER_BYTES, STREAMS_MAX
+from fogagent.overlay.onion.streams import BUFFER_BYTES, STREAMS_MAX, Stream
 from fogagent.overlay.onion.windows import CIRCUIT_WINDOW, STREAM_WINDOW
 from fogagent.tests.onion_net import Box, Heard, Meddle, Net, Wire, echo
 
@@ -586,6 +587,75 @@ def test_of_circuits_that_fill_a_relays_memory_the_greediest_ends(at_the_end: bo
     assert modest.state is State.OPEN
     modest.close()
     net.run()
+    net.boxes[1].begun.clear()
+    net.boxes[1].switch.relieve(50)
+    assert not net.boxes[1].switch._relayed
+
+
+class Slow(Heard):
+    """A reader who holds, and counts how often it heard of an end."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.ends: list[str] = []
+        super().__init__(stream)
+        stream.hold()
+
+    def _ended(self, code: str) -> None:
+        self.ends.append(code)
+
+
+def half_read(cells: int) -> tuple[Net, Circuit, Slow]:
+    """Both ends have finished their stream, and a relay has so many cells of it for a reader who holds."""
+    net = Net(1)
+    circuit = net.open_circuit(1)
+    stream = circuit.open_stream(b"")
+    net.run()
+    there = Slow(net.boxes[1].begun[0][0])
+    net.boxes[1].begun.clear()
+    stream.write(bytes(cells * DATA_BYTES))
+    stream.finish()
+    there.stream.finish()
+    net.run()
+    assert there.stream.ending == ("done", "")
+    return net, circuit, there
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_what_a_finished_stream_keeps_for_its_reader_counts_and_can_be_had_back(closed: bool) -> None:
+    net, circuit, there = half_read(80)
+    if closed:
+        circuit.close()
+        net.run()
+    switch = net.boxes[1].switch
+    switch.relieve(80)
+    assert (there.ends, there.stream.stored) == ([], 80)
+    switch.relieve(79)
+    net.run()
+    assert (there.ends, there.stream.stored) == (["circuit"], 0)
+    assert circuit.reason is (Reason.FINISHED if closed else Reason.LIMIT)
+    there.stream.go_on()
+    assert (bytes(there.data), there.ends) == (b"", ["circuit"])
+    switch.relieve(0)
+    assert not switch._relayed
+
+
+def test_what_a_finished_stream_keeps_reaches_its_reader_after_the_circuit_has_gone() -> None:
+    net, circuit, there = half_read(80)
+    circuit.close()
+    net.run()
+    there.stream.go_on()
+    assert (len(there.data), there.ends) == (80 * DATA_BYTES, [""])
+    net.boxes[1].switch.relieve(0)
+    assert not net.boxes[1].switch._relayed
+
+
+def test_what_nobody_can_read_any_more_is_not_stored() -> None:
+    net, circuit, there = half_read(80)
+    circuit.close()
+    net.run()
+    del there
+    gc.collect()
+    net.boxes[1].switch.relieve(0)
     assert not net.boxes[1].switch._relayed
 
 
@@ -741,10 +811,12 @@ def test_in_whatever_order_things_end_nothing_is_left(events: list[tuple[str, in
         net.answer(True)
     net.run()
     assert at_rest(net)
+    assert all(stream.ending for box in net.boxes for stream, _ in box.begun)
     for box in net.boxes:
+        box.begun.clear()
+        box.switch.relieve(0)
         assert not (box.switch.traffic.circuits or box.switch._relayed)
         assert not any(wire.kept for wire in box.wires.values())
         for table in box.switch._tables.values():
             assert not (table.gone or table.outlet._waiting or table.outlet._sources)
     assert not net.closed_for
-    assert all(stream.ending for box in net.boxes for stream, _ in box.begun)

@@ -162,13 +162,16 @@ class RelayCircuit:
 
     @property
     def stored(self) -> int:
-        """Cells that this relay keeps for it."""
+        """Cells that this relay keeps for it; when it is over, for those who still read its streams."""
+        if self.closed:
+            return self.streams.stored
         sides = (self.previous,) if self.next is None else (self.previous, self.next)
         return sum(side.outlet.stored(side.number) for side in sides) + self.streams.stored
 
     def end(self, reason: Reason) -> None:
-        """This relay carries it no further."""
+        """This relay carries it no further, and keeps nothing of it."""
         self._end(reason)
+        self.streams.give_up(Ending("circuit", reason.sentence))
 
     def _end(self, reason: Reason, *, tell_previous: bool = True, tell_next: bool = True) -> None:
         """It is over; the neighbours that may still think otherwise are told."""
@@ -176,10 +179,10 @@ class RelayCircuit:
             return
         self.closed = True
         self._traffic.circuits -= 1
+        self.streams.close(Ending("circuit", reason.sentence))
         self.previous.leave(reason if tell_previous else None)
         if self.next is not None:
             self.next.leave(reason if tell_next else None)
-        self.streams.close(Ending("circuit", reason.sentence))
 
     # --- For its streams ---------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
+from weakref import WeakSet
 
 from fogagent.overlay.onion.cells import DATA_BYTES, Message, RelayCommand
 from fogagent.overlay.onion.errors import ProtocolError
@@ -121,6 +122,7 @@ class Stream:
     def abort(self, code: str, sentence: str = "") -> None:
         """End it both ways at once: the other end is told why, our reader hears no more of it."""
         self._on_data = self._on_end = None
+        self._arrived.clear()
         if self.ending is None:
             said = sentence.encode()[:SENTENCE_BYTES]
             self._streams.carrier.send(RelayCommand.END, self.number, code.encode() + b"\0" + said)
@@ -216,6 +218,14 @@ class Stream:
             self.on_settled()
         self._hand_over()
 
+    def give_up(self, ending: Ending) -> None:
+        """It is over, and its reader gets no more of what has arrived, but is told that something lacks."""
+        if self._arrived:
+            self._arrived.clear()
+            self._finish_told = True  # never, as it would not be true
+            self.ending, self._broken = ending, True
+            self._hand_over()
+
     def _hand_over(self) -> None:
         while self._on_data is not None and self._arrived and not self._held:
             self._on_data(self._arrived.popleft())  # which may abort, or hold
@@ -253,6 +263,7 @@ class Streams:
         self._on_begin = on_begin
         self._window = Window(CIRCUIT_WINDOW, CIRCUIT_STEP)
         self._open: dict[int, Stream] = {}
+        self._unread: WeakSet[Stream] = WeakSet()  # over, with something left for whoever reads them
         self._next = 1
         self._sending: dict[Stream, None] = {}  # in the order of their turns
 
@@ -261,7 +272,8 @@ class Streams:
 
     @property
     def stored(self) -> int:
-        return sum(stream.stored for stream in self._open.values())
+        """Cells of all streams, those included that are over and that somebody still reads."""
+        return sum(stream.stored for stream in (*self._open.values(), *self._unread))
 
     def begin(self, target: bytes) -> Stream:
         """A new stream to what ``target`` means at the other end; `Stream.on_settled` tells when it is open.
@@ -324,6 +336,14 @@ class Streams:
 
     def forget(self, stream: Stream) -> None:
         self._open.pop(stream.number, None)
+        self._sending.pop(stream, None)
+        if stream.stored:
+            self._unread.add(stream)
+
+    def give_up(self, ending: Ending) -> None:
+        """Keep nothing for the readers of streams that are over."""
+        for stream in list(self._unread):
+            stream.give_up(ending)
 
     def close(self, ending: Ending) -> None:
         """The circuit is gone, and all its streams with it."""

@@ -85,7 +85,7 @@ class Switch:
         self._identity, self._secret = identity, onion_secret
         self._reach, self._on_begin, self._relays = reach, on_begin, relays
         self._tables: dict[CellLink, _Table] = {}
-        self._relayed: set[RelayCircuit] = set()
+        self._relayed: set[RelayCircuit] = set()  # those that are over as well, while anything is stored
         self._pace, self._clock = Pace(creates_per_s), clock
         self.traffic = Traffic()
 
@@ -137,7 +137,8 @@ class Switch:
 
         def left() -> None:
             table.remove(number)
-            self._relayed.discard(circuit)
+            if not circuit.stored:
+                self._relayed.discard(circuit)
 
         circuit = RelayCircuit(
             Side(table.outlet, number, left),
@@ -163,6 +164,7 @@ class Switch:
         streams that nobody reads, that is more than any machine has.
         """
         stored = {circuit: circuit.stored for circuit in self._relayed}
+        self._relayed = {circuit for circuit, cells in stored.items() if cells or not circuit.closed}
         total = sum(stored.values())
         for circuit in sorted(stored, key=stored.__getitem__, reverse=True):
             if total <= most:
