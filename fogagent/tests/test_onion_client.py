@@ -217,6 +217,22 @@ async def test_a_wish_that_nobody_can_fulfil_does_not_keep_the_others_waiting(us
 
 
 @pytest.mark.asyncio
+async def test_a_new_directory_is_not_kept_waiting_by_what_failed_before(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("LOOK_S", "BACK_OFF_S"):
+        monkeypatch.setattr(client_module, pause, 3600.0)
+    user.client.use(None)
+    user.client.want(THREE)
+    async with running(user):
+        await until(lambda: "no directory" in user.client.trouble)
+        for _ in range(10):
+            await asyncio.sleep(0)  # until it rests
+        user.client.use(user.net.directory)
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD)
+
+
+@pytest.mark.asyncio
 async def test_a_circuit_takes_no_new_streams_after_a_while_but_keeps_those_it_has(user: User) -> None:
     async with running(user):
         stream, first = await user.open()

@@ -131,6 +131,7 @@ class OnionClient:
         self._building: Counter[Wishes] = Counter()
         self._building_for: dict[tuple[Wishes, object], asyncio.Task[OwnCircuit]] = {}
         self._changed = asyncio.Event()
+        self._directory_came = asyncio.Event()
         self.trouble = ""
         """Why the last circuit could not be built; empty since one was."""
 
@@ -138,6 +139,7 @@ class OnionClient:
         """Choose paths among these relays from now on; None: there are none. Circuits that exist stay."""
         self._roster = None if directory is None else Roster(directory)
         self._changed.set()
+        self._directory_came.set()
 
     def want(self, wishes: Wishes) -> None:
         """Have circuits ready for such wishes."""
@@ -347,17 +349,15 @@ class OnionClient:
         pause_s = LOOK_S
         while True:
             self._changed.clear()
+            self._directory_came.clear()
             self._tidy()
             if await self._build_ahead():
                 pause_s = LOOK_S
             else:
                 pause_s = min(2 * pause_s, BACK_OFF_S)
-                await asyncio.sleep(pause_s)
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+                if await _set_within(self._directory_came, pause_s):
+                    pause_s = LOOK_S
+            await _set_within(self._changed, LOOK_S)
 
     async def _build_ahead(self) -> bool:
         """Build what is lacking; whether all of it could be. What cannot does not keep the others waiting."""
@@ -394,3 +394,13 @@ class OnionClient:
         for one in self._circuits:
             one.circuit.close()
         self._circuits = []
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event, but no longer than so; whether it is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
