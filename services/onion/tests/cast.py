@@ -13,11 +13,17 @@ from nodes.models import Node, Order
 from nodes.relay_directory.publishing import PAUSE_S, publish
 from nodes.tests.relays import listen, say
 from services.onion.models import Trial
-from services.onion.trials import store_tried
+from services.onion.trials import SLACK_S, TIMEOUT_S, store_tried
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
+
+NEXT_VERSION = timedelta(seconds=PAUSE_S)
+START = NOW + NEXT_VERSION
+"""By then the directory has its relays and may have its next version."""
+DEADLINE = timedelta(seconds=TIMEOUT_S + SLACK_S)
+"""Of a trial, from when it was asked for."""
 
 
 def make_relays(
@@ -46,9 +52,6 @@ def make_builder(make_node: MakeNode, now: datetime, **columns: Any) -> Node:
     assert say(node, now, address="") == []
     assert publish(now) is not None
     return node
-
-
-NEXT_VERSION = timedelta(seconds=PAUSE_S)
 
 
 def key(node: Node) -> bytes:

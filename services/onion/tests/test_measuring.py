@@ -13,21 +13,9 @@ from services.models import ServiceState
 from services.onion import measuring
 from services.onion.measuring import AGAIN_KNOWN, AGAIN_UNKNOWN, SIZE
 from services.onion.models import Measurement, Trial
-from services.onion.tests.cast import (
-    NEXT_VERSION,
-    NOW,
-    SECOND,
-    answer,
-    key,
-    make_builder,
-    make_relays,
-    orders,
-)
-from services.onion.trials import SLACK_S, TIMEOUT_S
+from services.onion.tests.cast import DEADLINE, SECOND, START, answer, key, make_builder, make_relays, orders
 
 pytestmark = pytest.mark.django_db
-START = NOW + NEXT_VERSION
-DEADLINE = (TIMEOUT_S + SLACK_S) * SECOND
 
 
 def step(now: datetime) -> Trial | None:

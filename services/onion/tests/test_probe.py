@@ -14,21 +14,21 @@ from services.onion.models import Trial
 from services.onion.probe import OLD_NEWS, probe
 from services.onion.rules import FAILURES_DOWN
 from services.onion.tests.cast import (
+    DEADLINE,
     NEXT_VERSION,
     NOW,
     SECOND,
+    START,
     answer,
     key,
     make_builder,
     make_relays,
     orders,
 )
-from services.onion.trials import NEWS, SLACK_S, TIMEOUT_S, last_to_exit
+from services.onion.trials import NEWS, last_to_exit
 from services.record import Probed
 
 pytestmark = pytest.mark.django_db
-START = NOW + NEXT_VERSION
-DEADLINE = (TIMEOUT_S + SLACK_S) * SECOND
 
 
 def looked(now: datetime, last: datetime | None = None) -> Probed | None:
