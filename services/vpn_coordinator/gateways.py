@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import QuerySet, TextField
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from nodes.models import Node
 from services.vpn_coordinator.models import Tunnel
+from services.vpn_coordinator.pools import HOPS_MOST
+
+REACHABLE = Q(connected=True, relay__since__isnull=False) & ~Q(relay__address="")
+"""Connected, in the directory, and to be dialled: circuits lead through it if its owner grants relaying."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,13 @@ class ExitRegion:
 def granting(flag: str) -> QuerySet[Node]:
     """The nodes of the fleet whose owners grant this."""
     present = Node.objects.filter(archived_at=None, approved_at__isnull=False)
-    # SQLite cannot look into JSON lists; as text both databases can, and quotes keep words whole.
-    return present.annotate(flags_text=Cast("flags", TextField())).filter(flags_text__contains=f'"{flag}"')
+    # SQLite cannot look into JSON lists; as text both databases can.
+    return present.annotate(flags_text=Cast("flags", TextField())).filter(_grants(flag))
+
+
+def _grants(flag: str) -> Q:
+    """Of the flags as text, in which quotes keep words whole."""
+    return Q(flags_text__contains=f'"{flag}"')
 
 
 def exits() -> list[Exit]:
@@ -54,13 +63,16 @@ def exits() -> list[Exit]:
             "used_exit_id", flat=True
         )
     )
-    ready = set(relays().values_list("id", flat=True))
-    columns = ("id", "name", "region", "node_type")
-    found = granting("exit").order_by("region", "name").values_list(*columns)
-    return [
-        Exit(node_id, name, region, kind, node_id in ready, in_use[node_id])
-        for node_id, name, region, kind in found
-    ]
+    ready = ExpressionWrapper(REACHABLE & _grants("relay"), output_field=BooleanField())
+    found = granting("exit").annotate(ready=ready).order_by("region", "name")
+    rows = found.values_list("id", "name", "region", "node_type", "ready")
+    return [Exit(*row, tunnels=in_use[row[0]]) for row in rows]
+
+
+def ready_regions() -> set[str]:
+    """The names of the regions where an exit is ready."""
+    ready = granting("exit").filter(REACHABLE, _grants("relay"))
+    return set(ready.order_by().values_list("region", flat=True).distinct())
 
 
 def regions_of(found: Sequence[Exit]) -> list[ExitRegion]:
@@ -78,7 +90,8 @@ def entries() -> QuerySet[Node]:
     return granting("entry").filter(connected=True)
 
 
-def relays() -> QuerySet[Node]:
-    """Nodes that circuits can be built through now: connected, in the directory, and to be dialled."""
-    known = granting("relay").filter(connected=True, relay__since__isnull=False)
-    return known.exclude(relay__address="")
+def some_relays() -> set[int]:
+    """Ids of nodes that circuits can be built through now: all, or as many as tell that there are enough for
+    the longest circuit from any node, which goes through others."""
+    found = granting("relay").filter(REACHABLE).order_by()
+    return set(found.values_list("id", flat=True)[: HOPS_MOST + 1])

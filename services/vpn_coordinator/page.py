@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from fogpanel.models import Event
 from services.topology import SHAPES_MAX, Picture, draw
 from services.vpn_coordinator import costs
 from services.vpn_coordinator.costs import Cost
-from services.vpn_coordinator.gateways import Exit, exits, regions_of, relays
+from services.vpn_coordinator.gateways import Exit, exits, ready_regions, regions_of, some_relays
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.pools import Pool, pool_of
 from services.vpn_coordinator.standing import Standing, Stands, bytes_per_s_now, remarks, stands
@@ -43,22 +43,33 @@ class PoolView:
     tunnels: int
 
 
-def views_of(tunnels: Iterable[Tunnel], now: datetime) -> list[TunnelView]:
-    """For tunnels that were read with their nodes (`with_nodes`)."""
+def views_of(
+    tunnels: Iterable[Tunnel], now: datetime, regions: Collection[str] | None = None
+) -> list[TunnelView]:
+    """For tunnels that were read with their nodes (`with_nodes`).
+
+    ``regions``: those with an exit that is ready at the same moment, from who has looked already.
+    """
     found = list(tunnels)
-    present = [tunnel for tunnel in found if tunnel.stopped_at is None]
-    regions = regions_of(exits()) if present else []
-    ready = set(relays().values_list("id", flat=True)) if present else set()
+    told = _remarks([tunnel for tunnel in found if tunnel.stopped_at is None], regions)
     return [
         TunnelView(
             tunnel,
             stands(tunnel),
             pool_of(tunnel.hops),
             bytes_per_s_now(tunnel, now),
-            [] if tunnel.stopped_at else remarks(tunnel, regions, ready),
+            told.get(tunnel.id, []),
         )
         for tunnel in found
     ]
+
+
+def _remarks(present: Sequence[Tunnel], regions: Collection[str] | None) -> dict[int, list[str]]:
+    if not present:
+        return {}
+    ready = ready_regions() if regions is None else regions
+    relays = some_relays()
+    return {tunnel.id: remarks(tunnel, ready, relays) for tunnel in present}
 
 
 def view_of(tunnel: Tunnel, now: datetime) -> TunnelView:

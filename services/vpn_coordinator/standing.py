@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from services.vpn_coordinator.gateways import ExitRegion
 from services.vpn_coordinator.models import Tunnel
 
 
@@ -76,10 +75,10 @@ def bytes_per_s_now(tunnel: Tunnel, now: datetime) -> float | None:
     return tunnel.bytes_per_s
 
 
-def remarks(tunnel: Tunnel, regions: Collection[ExitRegion], relays: Collection[int]) -> list[str]:
+def remarks(tunnel: Tunnel, regions: Collection[str], relays: Collection[int]) -> list[str]:
     """What its user should know and may change: no grant, no exit, too few relays.
 
-    ``relays`` are the ids of those that circuits can be built through now; nobody's goes through itself.
+    ``regions`` are those with an exit that is ready, ``relays`` ids as of `gateways.some_relays`.
     """
     found = []
     entry, left = tunnel.entry, tunnel.exit_node
@@ -88,14 +87,13 @@ def remarks(tunnel: Tunnel, regions: Collection[ExitRegion], relays: Collection[
             f"The owner of {entry.name} does not grant entry, so none opens there: its agent must be started "
             "with entry among its --flags."
         )
-    ready = {region.name: region.ready for region in regions}
     if left is not None and left.archived_at is not None:
         found.append(f"Its exit {left.name} has left the fog; nothing can leave there.")
     elif left is not None and not left.connected:
         found.append(f"Its exit {left.name} is not connected now.")
-    elif left is None and tunnel.exit_region and not ready.get(tunnel.exit_region):
+    elif left is None and tunnel.exit_region and tunnel.exit_region not in regions:
         found.append(f"No exit in {tunnel.exit_region} is ready now; until one is, nothing can leave.")
-    elif left is None and not any(ready.values()):
+    elif left is None and not regions:
         found.append("No exit is ready anywhere now; until one is, nothing can leave.")
     others = len(set(relays) - {entry.id})
     if others < tunnel.hops:

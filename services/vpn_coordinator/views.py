@@ -47,10 +47,11 @@ def tunnels(request: HttpRequest) -> HttpResponse:
         size=PAGE_SIZE,
     )
     mine = usable(request.user).filter(id__in=[tunnel.id for tunnel in found.rows])
-    context = {
-        **service_context(request, VPN_COORDINATOR),
+    context = service_context(request, VPN_COORDINATOR)
+    ready = {region.name for region in context["exit_regions"] if region.ready}
+    context |= {
         "form": form,
-        "tunnels": views_of(found.rows, timezone.now()),
+        "tunnels": views_of(found.rows, timezone.now(), ready),
         "usable": set(mine.values_list("id", flat=True)),
         "stopped": stopped,
         "topics": _topics(request, found.rows),

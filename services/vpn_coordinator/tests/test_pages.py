@@ -13,9 +13,10 @@ from pytest_django import DjangoAssertNumQueries
 
 from conftest import MakeNode
 from fogpanel import live
-from nodes.models import Node
+from nodes.models import Node, Relay
 from services.vpn_coordinator import live_topics, operations
 from services.vpn_coordinator.models import Tunnel
+from services.vpn_coordinator.pools import HOPS_MOST
 from services.vpn_coordinator.probe import probe
 from services.vpn_coordinator.tests.conftest import MakeRelay, MakeTunnel
 from services.vpn_coordinator.views import PAGE_SIZE
@@ -192,6 +193,41 @@ def test_each_trouble_has_its_sentence(
     assert sentence in told
 
 
+def test_enough_relays_are_so_many_besides_the_entry(
+    client: Client, viewer: User, make_tunnel: MakeTunnel, make_relay: MakeRelay
+) -> None:
+    entry = make_relay(flags=["relay", "entry"])
+    relays = [make_relay() for _ in range(HOPS_MOST)]
+    page = f"{HOME}tunnels/{make_tunnel(entry=entry, hops=HOPS_MOST).id}"
+    assert "hops need as many relays" not in read(client, viewer, page)
+    Node.objects.filter(id=relays[0].id).update(connected=False)
+    assert f"{HOPS_MOST} hops need as many relays besides {entry.name}; ready now: 7." in read(
+        client, viewer, page
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "relay"),
+    [
+        ({"connected": False}, {}),
+        ({"flags": ["exit"]}, {}),
+        ({}, {"address": ""}),
+        ({}, {"since": None}),
+    ],
+)
+def test_an_exit_that_is_not_ready_is_shown_and_not_counted_on(
+    client: Client, viewer: User, tunnel: Tunnel, node: dict[str, object], relay: dict[str, object]
+) -> None:
+    assert "is ready" not in read(client, viewer, HOME)
+    Node.objects.filter(relay__isnull=False).update(**node)
+    Relay.objects.update(**relay)
+    told = words(read(client, viewer, HOME))
+    assert "eu-west 1 0 0" in told
+    sentence = "No exit in eu-west is ready now; until one is, nothing can leave."
+    assert sentence in told
+    assert sentence in words(live_topics.render_tunnels(str(tunnel.id)))
+
+
 def test_an_exit_that_vanished_is_told(
     client: Client, viewer: User, make_tunnel: MakeTunnel, make_relay: MakeRelay
 ) -> None:
@@ -240,7 +276,7 @@ def test_many_tunnels_come_in_pages_with_few_queries(
         make_tunnel(name=f"tunnel {number}")
     Tunnel.objects.update(is_open=True, port=1080)
     client.force_login(operator)
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(13):
         html = client.get(HOME).content.decode()
     assert len(re.findall(r"<article ", html)) == PAGE_SIZE
     [older] = re.findall(r'href="(\?after=\d+)"', html)
