@@ -56,7 +56,7 @@ def addresses(panel: Panel) -> dict[str, str]:
         "topology over time": "/services/fog_coordinator/topology?position=0",
         "what if": "/services/fog_coordinator/what-if",
         "onion circuits": "/services/onion/",
-        "circuits of nodes": "/services/onion/circuits",
+        "circuits of a node": f"/services/onion/circuits?node={panel.agents[0]}",
         "relays": "/services/onion/relays",
         "tunnels": "/services/vpn_coordinator/",
         "no tunnel stopped": "/services/vpn_coordinator/?stopped=on",
@@ -81,7 +81,7 @@ def addresses(panel: Panel) -> dict[str, str]:
 
 
 PAGES = (
-    "control panel", "service", "topology over time", "what if", "onion circuits", "circuits of nodes",
+    "control panel", "service", "topology over time", "what if", "onion circuits", "circuits of a node",
     "relays", "tunnels", "no tunnel stopped", "new tunnel", "tunnel", "stop a tunnel",
     "nodes", "node", "work of a node", "drain a node", "add node", "tasks",
     "no tasks", "new task", "task", "task explained now", "waiting task", "events", "settings", "not found",
