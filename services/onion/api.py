@@ -15,7 +15,6 @@ from fogpanel.keyset import find_page
 from services.onion import circuits, relays
 from services.onion.circuits import Circuit, Guard, Hop, NodeCircuits
 from services.onion.relays import RelayRow
-from services.onion.standing import listed
 
 router = Router(tags=["onion circuits"])
 
@@ -123,7 +122,7 @@ class Circuits(Schema):
 def list_relays(request: SignedInRequest, flag: str = "", after: Key = 0, limit: Limit = 50) -> Relays:
     """The nodes in the relay directory, by their ids, or those whose owners grant a flag."""
     require(request.user, Role.VIEWER)
-    found = find_page([listed(flag).select_related("node")], "node_id", after=after or None, size=limit)
+    found = find_page([relays.with_nodes(flag)], "node_id", after=after or None, size=limit)
     items = [_relay_out(row) for row in relays.rows_of(found.rows)]
     return Relays(items=items, next=items[-1].node if found.after is not None else None)
 

@@ -19,7 +19,7 @@ from services.onion.models import OverlayState
 from services.onion.standing import Named, named
 from services.onion.states import circuits_of, guards_of
 
-NODES_SHOWN = 20
+NODES_SHOWN = 10
 CIRCUITS_OF_EACH = 4
 RULE_STATES = ("passed", "failed", "waived")
 
@@ -87,18 +87,18 @@ class NodeCircuits:
 
 @dataclass(frozen=True)
 class Overview:
-    """``known`` is how many nodes tell of circuits, whether shown or not."""
+    """``more``: others tell of circuits, too."""
 
     nodes: list[NodeCircuits]
-    known: int
+    more: bool
     at: datetime
 
 
 def overview(now: datetime) -> Overview:
     """The circuits of the nodes with the newest word."""
     states = list(told().order_by("-at")[: NODES_SHOWN + 1])
-    known = len(states) if len(states) <= NODES_SHOWN else told().count()
-    return Overview(shown(states[:NODES_SHOWN], now, most=CIRCUITS_OF_EACH), known, now)
+    found = shown(states[:NODES_SHOWN], now, most=CIRCUITS_OF_EACH)
+    return Overview(found, len(states) > NODES_SHOWN, now)
 
 
 def of_node(node_id: int, now: datetime) -> NodeCircuits | None:

@@ -9,7 +9,6 @@ from fogpanel import live
 from nodes import operations
 from services.onion import circuits, relays
 from services.onion.page import relay_part
-from services.onion.standing import is_waived
 
 PAUSE_S = 2.0  # every status of every node changes these
 AGEING_S = 10.0  # countdowns go on by themselves
@@ -23,7 +22,7 @@ def render_relays(key: str) -> str:
     word, _, node_id = key.partition(".")
     if word not in ("after", "before") or not node_id.isdecimal() or len(node_id) > 18:
         return ""
-    context = {"relays": relays.table(**{word: int(node_id)}), "waived": is_waived(), "oob": True}
+    context = {"relays": relays.table(**{word: int(node_id)}), "oob": True}
     return render_to_string("services/onion/_relays.html", context)
 
 

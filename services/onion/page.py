@@ -9,7 +9,7 @@ from typing import Any
 from services.onion import circuits, relays, trials
 from services.onion.circuits import Hop
 from services.onion.models import Trial
-from services.onion.standing import is_waived, named
+from services.onion.standing import named
 
 TRIALS_SHOWN = 8
 MEASUREMENTS_SHOWN = 4
@@ -30,7 +30,7 @@ def page(now: datetime) -> dict[str, Any]:
 
 def relay_part() -> dict[str, Any]:
     """What the topic `relays` pushes."""
-    return {"relays": relays.table(), "waived": is_waived(), "trials": recent_trials()}
+    return {"relays": relays.first(), "trials": recent_trials()}
 
 
 def recent_trials() -> list[TrialRow]:

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import QuerySet
+
 from fogpanel.keyset import Page, count_capped, find_page
 from nodes.models import Relay
 from nodes.relay_directory.publishing import published_entry
 from services.onion.models import Measurement, OverlayState
-from services.onion.standing import listed
+from services.onion.standing import is_waived, listed
+
+FIRST_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +54,38 @@ class RelayTable:
     rows: list[RelayRow]
     count: str
     fastest_kbps: int  # of those shown
+    waived: bool  # the rule about addresses, for the whole directory
     before: object | None
     after: object | None
 
 
+def first() -> RelayTable:
+    """The beginning of them, which does without counting the others."""
+    found = find_page([with_nodes("relay")], "node_id", size=FIRST_SHOWN)
+    return _table(found, f"the first {FIRST_SHOWN}" if found.after is not None else f"{len(found.rows)}")
+
+
 def table(after: int | None = None, before: int | None = None) -> RelayTable:
     """One page of them, the oldest nodes first."""
-    relays = listed("relay")
-    found: Page[Relay] = find_page(
-        [relays.select_related("node")], "node_id", after=after, before=None if after else before
-    )
+    found = find_page([with_nodes("relay")], "node_id", after=after, before=None if after else before)
     whole = found.before is None and found.after is None
+    return _table(found, f"{len(found.rows):,}" if whole else count_capped(listed("relay")))
+
+
+def with_nodes(flag: str) -> QuerySet[Relay]:
+    """Those in the directory whose owners grant the flag, if any, with what is shown of them and their nodes;
+    all that nodes say of themselves would take as long again."""
+    shown = ("address", "family", "bandwidth_kbps", "since", "published")
+    of_node = ("node__name", "node__region", "node__public_key")
+    return listed(flag).select_related("node").only(*shown, *of_node)
+
+
+def _table(found: Page[Relay], count: str) -> RelayTable:
     return RelayTable(
         rows=rows_of(found.rows),
-        count=f"{len(found.rows):,}" if whole else count_capped(relays),
+        count=count,
         fastest_kbps=max((relay.bandwidth_kbps for relay in found.rows), default=0),
+        waived=is_waived(found.rows),
         before=found.before,
         after=found.after,
     )
@@ -73,12 +94,13 @@ def table(after: int | None = None, before: int | None = None) -> RelayTable:
 def rows_of(relays: Sequence[Relay]) -> list[RelayRow]:
     ids = [relay.node_id for relay in relays]
     told = OverlayState.objects.defer("circuits", "guards", "builds").in_bulk(ids)
-    measured = Measurement.objects.select_related("by").in_bulk(ids)
+    measured = Measurement.objects.order_by().select_related("by").only("at", "ok", "sentence", "by__name")
+    reached = measured.in_bulk(ids)
     return [
         RelayRow(
             relay=relay,
             flags=entry.flags if (entry := published_entry(relay)) else [],
-            reach=reach_of(relay, measured.get(relay.node_id)),
+            reach=reach_of(relay, reached.get(relay.node_id)),
             told=told.get(relay.node_id),
         )
         for relay in relays

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from django.db.models import QuerySet, Sum, TextField
 from django.db.models.functions import Cast
@@ -48,16 +49,21 @@ def listed(flag: str = "") -> QuerySet[nodes.Relay]:
 def usable_relays() -> Iterator[Relay]:
     """What the newest version of the directory says of those that may be in a path."""
     rows = listed("relay").exclude(address="").only("published")
-    return filter(takes_part, filter(None, map(published_entry, rows.iterator(AT_ONCE))))
+    return _usable(rows.iterator(AT_ONCE))
 
 
-def is_waived() -> bool:
+def _usable(rows: Iterable[nodes.Relay]) -> Iterator[Relay]:
+    return filter(takes_part, filter(None, map(published_entry, rows)))
+
+
+def is_waived(read: Iterable[nodes.Relay]) -> bool:
     """Whether the rule that relays stand in different networks does not apply: all are on one machine.
 
-    As agents judge it (`fogagent.overlay.onion.roster.on_loopback`), but not where there is none.
+    As agents judge it (`fogagent.overlay.onion.roster.on_loopback`), but not where there is none. Those that
+    were ``read`` already are looked at first: in most fleets one of them tells, and no other need be.
     """
     found = False
-    for relay in usable_relays():
+    for relay in chain(_usable(read), usable_relays()):
         if not is_loopback(relay.address.rpartition(":")[0].strip("[]")):
             return False
         found = True

@@ -10,7 +10,6 @@ from django.views.decorators.http import require_safe
 from fogpanel.access import Role, requires
 from services.onion import circuits, relays
 from services.onion.forms import NodeForm, PlaceForm
-from services.onion.standing import is_waived
 
 
 @require_safe
@@ -42,6 +41,5 @@ def relay_list(request: HttpRequest) -> HttpResponse:
         "form": form,
         "place": place,
         "relays": relays.table(place.get("after"), place.get("before")),
-        "waived": is_waived(),
     }
     return render(request, "services/onion/relays.html", context, status=200 if valid else 400)

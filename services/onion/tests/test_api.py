@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from conftest import MakeNode
 from nodes.models import Node
@@ -59,6 +60,17 @@ def test_relays_page_by_page_and_by_flag(get: Any, relays: list[Node]) -> None:
     assert rest["next"] is None
     assert [one["node"] for one in get("/relays", flag="exit")["items"]] == [relays[0].id]
     assert get("/relays", flag='x"%')["items"] == []
+
+
+def test_relays_in_few_queries(
+    get: Any, relays: list[Node], django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    now = timezone.now()
+    for relay in relays:
+        store_overlay_status([(relay.id, status(relays))], now)
+        Measurement.objects.create(relay=relay, due_at=now, trial=1, at=now, by=relays[1], ok=False)
+    with django_assert_max_num_queries(6):
+        assert len(get("/relays")["items"]) == 4
 
 
 def test_circuits_of_all_and_of_one(get: Any, relays: list[Node]) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from conftest import MakeFleet, MakeNode
 from fogagent.messages import PathVerdict
@@ -23,10 +22,10 @@ from services.catalogue import BY_SLUG
 from services.onion import circuits
 from services.onion.models import Measurement, OverlayState, Trial
 from services.onion.page import MEASUREMENTS_SHOWN
-from services.onion.relays import speed
+from services.onion.relays import FIRST_SHOWN, speed
 from services.onion.service import ONION
 from services.onion.states import store_overlay_status
-from services.onion.tests.cast import SECOND, answer, make_relays, status
+from services.onion.tests.cast import SECOND, answer, key, make_relays, status
 from services.onion.trials import Builder, Wanted, ask
 
 pytestmark = pytest.mark.django_db
@@ -191,7 +190,7 @@ class TestMany:
         body = read(visitor)
         shown = [int(one) for one in re.findall(r'data-testid="circuits-of-(\d+)"', body)]
         assert shown == [node.id for node in fleet[: circuits.NODES_SHOWN]]
-        assert "The circuits of the 20 nodes with the newest word, of 30 that tell" in body
+        assert "The circuits of the 10 nodes with the newest word; ask for any other by its name." in body
         assert body.count('class="circuit"') == circuits.NODES_SHOWN * circuits.CIRCUITS_OF_EACH
         assert "46 more circuits" in body
 
@@ -199,12 +198,26 @@ class TestMany:
         Node.objects.filter(id=fleet[0].id).update(archived_at=timezone.now())
         body = read(visitor)
         assert f"circuits-of-{fleet[0].id}" not in body
-        assert "of 29 that tell" in body
 
-    def test_few_queries_however_many(self, visitor: Client, fleet: list[Node]) -> None:
-        with CaptureQueriesContext(connection) as captured:
+    def test_where_all_are_shown_it_says_so(self, visitor: Client, fleet: list[Node]) -> None:
+        OverlayState.objects.exclude(node__in=fleet[: circuits.NODES_SHOWN]).delete()
+        assert "What 10 nodes tell of their circuits." in read(visitor)
+        OverlayState.objects.exclude(node=fleet[0]).delete()
+        assert "What 1 node tells of its circuits." in read(visitor)
+
+    def test_few_queries_however_many(
+        self,
+        visitor: Client,
+        fleet: list[Node],
+        relays: list[Node],
+        django_assert_max_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        now = timezone.now()
+        ask(Builder(relays[0].id, "", b""), Wanted(hops=1, through=(key(relays[1]),)), now)
+        for relay in relays:
+            Measurement.objects.create(relay=relay, due_at=now, trial=1, at=now, by=relays[2], ok=True)
+        with django_assert_max_num_queries(14):
             read(visitor)
-        assert len(captured) <= 17
 
     def test_the_page_of_a_node_shows_all_with_their_rules_in_full(
         self, visitor: Client, fleet: list[Node]
@@ -253,7 +266,10 @@ def test_relays_page_by_page(visitor: Client, make_fleet: MakeFleet) -> None:
     before = re.search(r'href="([^"]+)" rel="prev"', body)
     assert before is not None and "relay-row" in read(visitor, before[1])
     assert "120 in the directory" in body
-    assert "The relays after these" in read(visitor)
+    first = read(visitor)
+    assert first.count('data-testid="relay-row-') == FIRST_SHOWN
+    assert "the first 20 in the directory" in first
+    assert 'href="/services/onion/relays">All relays' in first
     assert 'role="alert"' in read(visitor, "/services/onion/relays?after=x", 400)
 
 
