@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from coordinator.geo import region_point
-from coordinator.values import Task
+from coordinator.values import NodeId, Task
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -23,6 +23,7 @@ class Requirements(NamedTuple):
     region: str  # empty: anywhere
     labels: Pairs
     onion: bool
+    among: tuple[NodeId, ...] | None = None  # in order
 
 
 class Wishes(NamedTuple):
@@ -60,6 +61,7 @@ def requirements_of(task: Task, onion_only: bool) -> Requirements:
         task.region if task.region_required else "",
         pairs(task.labels),
         task.onion_required or onion_only,
+        None if task.among is None else tuple(sorted(task.among, key=str)),
     )
 
 

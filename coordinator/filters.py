@@ -31,6 +31,13 @@ class Filter:
     sentence: Callable[[FogNode, Requirements, float], str]
 
 
+def _sealed_for(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
+    if asked.among is None:
+        return _all(rows)
+    mask: Mask = np.isin(rows, [table.row_of[each] for each in asked.among if each in table.row_of])
+    return mask
+
+
 def _asked_for(availability: Availability) -> Callable[[NodeTable, Rows, Requirements], Mask]:
     code = AVAILABILITY_CODES[availability]
 
@@ -105,6 +112,8 @@ def silence(node: FogNode, now: float) -> str:
 
 
 FACT_FILTERS: tuple[Filter, ...] = (
+    # First, so that the reasons of a sealed task are those of the few nodes that could run it.
+    Filter("sealed", _sealed_for, lambda node, asked, now: "not among the nodes that the task is sealed for"),
     Filter(
         "maintenance",
         _asked_for(Availability.MAINTENANCE),

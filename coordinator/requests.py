@@ -210,6 +210,7 @@ COMPUTE_FIELDS: Mapping[str, Read] = {
     "priority": _whole(1, 10),
     "submitted_at": _number(0, LARGEST_AMOUNT),
     "avoid": _set_of(_identity),
+    "among": _set_of(_identity),
 }
 QUERY_FIELDS: Mapping[str, Read] = {"task_id": _identity, "node_id": _identity}
 METRICS_FIELDS: Mapping[str, Read] = {"node_id": _identity, "measured_load": _number(0, 1)}

@@ -136,7 +136,8 @@ class Task:
     ``region`` is where the work should be near to; with ``region_required`` it runs there or waits.
     ``latitude`` and ``longitude`` place the submitter more finely when known, ``network`` says where
     the submitter sits (privacy-aware routing keeps away from it). ``avoid`` names nodes it just
-    failed on: they are used only when nothing else is eligible.
+    failed on: they are used only when nothing else is eligible. ``among`` names the only nodes that can
+    run it, where it is sealed for them; ``None``: any.
     """
 
     task_id: TaskId
@@ -155,6 +156,7 @@ class Task:
     priority: int = 5  # 1 to 10, 10 first
     submitted_at: float = 0.0
     avoid: frozenset[NodeId] = frozenset()
+    among: frozenset[NodeId] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from coordinator.values import Candidate
 
 # What can be done about a node that falls at a filter, by its name.
 ADVICE: Mapping[str, str] = {
+    "sealed": "These tasks were sealed for other nodes; new ones can be sealed for this one.",
     "maintenance": "Press “Resume” on its page when the maintenance is over.",
     "draining": "Press “Resume” or “Call the drain off” on its page to let it take work again.",
     "cordoned": "Press “Resume” on its page to let it take work again.",

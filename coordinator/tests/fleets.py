@@ -108,4 +108,5 @@ def tasks(draw: st.DrawFn) -> Task:
         inputs=draw(st.frozensets(st.sampled_from(["x", "y"]))),
         onion_required=draw(st.sampled_from([False, False, True])),
         avoid=draw(st.frozensets(st.integers(0, 12), max_size=3)),
+        among=draw(st.none() | st.frozensets(st.integers(0, 12), min_size=1, max_size=4)),
     )

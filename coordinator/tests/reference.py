@@ -68,6 +68,7 @@ class ReferencePlanner:
     def reason(self, node: FogNode, task: Task, now: float) -> str | None:
         wants_onion = task.onion_required or task.strategy is RoutingStrategy.PRIVACY_AWARE
         checks = [
+            ("sealed", task.among is not None and node.node_id not in task.among),
             ("maintenance", node.availability is Availability.MAINTENANCE),
             ("draining", node.availability is Availability.DRAINING),
             ("cordoned", node.availability is Availability.CORDONED),

@@ -15,6 +15,7 @@ from coordinator.tests.fleets import NOW, a_node, a_task
 from coordinator.values import Availability, Candidate, Resources, RoutingStrategy
 
 SENTENCES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("sealed", {}, {"among": frozenset({2})}, "not among the nodes that the task is sealed for"),
     (
         "maintenance",
         {"availability": Availability.MAINTENANCE},
