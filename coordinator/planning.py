@@ -10,7 +10,7 @@ from time import perf_counter_ns
 
 from coordinator import explain as explaining
 from coordinator.fleet import Fleet
-from coordinator.values import Decision, RoutingStrategy, Task
+from coordinator.values import Decision, NodeId, RoutingStrategy, Task
 
 
 class Others(Enum):
@@ -81,6 +81,21 @@ def decide(fleet: Fleet, task: Task, now: float, rng: random.Random) -> Decision
     """What would be decided on this task at this moment, and by the other strategies. Nothing is reserved."""
     fleet.table.advance(now)
     return _decide(fleet, task, now, rng, Explain(candidates=False, others=Others.ALWAYS))
+
+
+def shortlist(
+    fleet: Fleet, task: Task, now: float, rng: random.Random, most: int
+) -> tuple[list[NodeId], Decision]:
+    """The nodes that would be chosen one after the other if those before were gone, ``most`` of them at most,
+    and the first decision. Nothing is reserved."""
+    fleet.table.advance(now)
+    quiet = Explain(candidates=False, others=Others.NEVER)
+    first = decision = _decide(fleet, task, now, rng, quiet)
+    found: list[NodeId] = []
+    while decision.chosen is not None and decision.chosen not in found and len(found) < most:
+        found.append(decision.chosen)
+        decision = _decide(fleet, replace(task, avoid=task.avoid.union(found)), now, rng, quiet)
+    return found, first
 
 
 def _place(fleet: Fleet, task: Task, now: float, rng: random.Random, explain: Explain) -> Decision:

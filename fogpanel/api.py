@@ -33,12 +33,14 @@ from nodes.agents_api import router as agents
 from nodes.api import keys_router
 from nodes.api import router as nodes
 from nodes.joining import JoinError
+from nodes.relay_directory.api import router as relay_directory
 from services.api import router as services
 from services.onion.api import router as onion
 from services.vpn_coordinator.api import router as tunnels
 from tasks.api import nodes_router as placement
 from tasks.api import router as tasks
 from tasks.batches_api import router as batches
+from tasks.sealed_api import router as sealed_tasks
 from tasks.submission import SpecError
 
 router = Router()
@@ -235,6 +237,8 @@ api.add_router("/nodes", nodes)
 api.add_router("/join-keys", keys_router)
 api.add_router("/agents", agents)
 api.add_router("/tasks", tasks)
+api.add_router("", sealed_tasks)
+api.add_router("", relay_directory)
 api.add_router("/tasks", batches)
 api.add_router("/nodes", placement)
 api.add_router("", services)

@@ -187,6 +187,7 @@ HEARTBEAT_S = env.number("FOGPANEL_HEARTBEAT_S", 30, least=0.2, most=3600)
 HEARTBEAT_TIMEOUT_S = env.number("FOGPANEL_TIMEOUT_S", 90, least=0.5, most=86_400)
 REPLACE_AFTER_S = env.number("FOGPANEL_REPLACE_AFTER_S", 0, least=0, most=86_400)
 GIVE_UP_S = env.number("FOGPANEL_GIVE_UP_S", 900, least=1, most=604_800)
+RESEAL_S = env.number("FOGPANEL_RESEAL_S", 3600, least=10, most=604_800)
 DRAIN_S = env.number("FOGPANEL_DRAIN_S", 600, least=0, most=604_800)
 ARCHIVE_DAYS = env.number("FOGPANEL_ARCHIVE_DAYS", 30, least=0.01, most=36_500)
 FLAPS_MAX = env.number("FOGPANEL_FLAPS_MAX", 5, least=1, most=1000)
@@ -227,6 +228,12 @@ AGENT_HANDLERS: dict[str, str | list[str]] = {
 }
 # Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.
 PLACING_PAUSED = "services.control.placing_is_paused"
+# By privacy level, from orders to run (node, message) to those that bring them there. Others go directly.
+TASK_TRANSPORTS = {"confidential": "services.vpn_coordinator.carrying.carry_orders"}
+# Called with a privacy level; says why its tasks cannot be taken now, or nothing.
+TASK_ADMISSION = "services.vpn_coordinator.admission.refusal"
+# What each privacy level costs, from measurement.
+TASK_QUOTES = "services.vpn_coordinator.quotes.quotes"
 # Called with the ids of nodes that have just connected, within the same transaction.
 NODE_CONNECTED_HANDLERS = ["services.vpn_coordinator.ordering.order_anew"]
 # Called with the ids of nodes that went (silent, goodbye, drained, removed) and a sentence.

@@ -86,7 +86,7 @@ def list_tasks(
 def get_task(request: SignedInRequest, task_id: int) -> schemas.TaskDetail:
     """Its state and attempts; what it runs is for its owner and operators only."""
     require(request.user, Role.VIEWER)
-    task = _find(task_id)
+    task = find_task(task_id)
     return schemas.task_detail(task, with_content=may_see_content(request.user, task))
 
 
@@ -94,7 +94,7 @@ def get_task(request: SignedInRequest, task_id: int) -> schemas.TaskDetail:
 def list_decisions(request: SignedInRequest, task_id: int) -> schemas.Decisions:
     """Why it went where it went, or why it waits; oldest first."""
     require(request.user, Role.VIEWER)
-    decisions = _find(task_id).decisions.select_related("chosen", "explanation", "attempt")
+    decisions = find_task(task_id).decisions.select_related("chosen", "explanation", "attempt")
     return schemas.Decisions(items=[schemas.decision_out(decision) for decision in decisions])
 
 
@@ -112,7 +112,7 @@ def explain_task(
     """
     require(request.user, Role.VIEWER)
     try:
-        answer = explain_now(_find(task_id), name=node, start=start, size=limit)
+        answer = explain_now(find_task(task_id), name=node, start=start, size=limit)
     except TimeoutError as error:
         raise Problem(503, "busy", "The panel is busy placing tasks; try again.") from error
     return schemas.explained_now(answer)
@@ -131,7 +131,7 @@ async def follow_log(
 
     def find() -> Task:
         require(request.user, Role.VIEWER)
-        task = _find(task_id)
+        task = find_task(task_id)
         require_content(request.user, task)
         return task
 
@@ -161,7 +161,7 @@ async def _more_log(task: Task, after: int, limit: int, wait_s: float) -> LogPag
 def get_result(request: SignedInRequest, task_id: int) -> HttpResponse:
     """The standard output of the attempt that counts, as the bytes that it wrote."""
     require(request.user, Role.VIEWER)
-    task = _find(task_id)
+    task = find_task(task_id)
     require_content(request.user, task)
     if task.accepted_attempt is None:
         over = TaskState(task.state) in FINAL
@@ -175,14 +175,14 @@ def get_result(request: SignedInRequest, task_id: int) -> HttpResponse:
 @router.post("/{int:task_id}/cancel", response=schemas.TaskOut)
 def cancel_task(request: SignedInRequest, task_id: int) -> HttpResponse:
     """Ask for its end. A task that waits ends at once, one that runs when its node has stopped it."""
-    task = _find(task_id)
+    task = find_task(task_id)
     require_control(request.user, task)
     if TaskState(task.state) in FINAL:
         raise Problem(409, "over", f"This task is {task.state} already; there is nothing to cancel.")
 
     def cancel() -> schemas.TaskOut:
         operations.cancel(task, request.user)
-        return schemas.task_out(_find(task_id))
+        return schemas.task_out(find_task(task_id))
 
     return answer_once(request, cancel, status=200)
 
@@ -190,7 +190,7 @@ def cancel_task(request: SignedInRequest, task_id: int) -> HttpResponse:
 @router.post("/{int:task_id}/retry", response={201: schemas.TaskOut})
 def retry_task(request: SignedInRequest, task_id: int) -> HttpResponse:
     """Hand the same specification in once more, as a new task."""
-    task = _find(task_id)
+    task = find_task(task_id)
     require_control(request.user, task)
     return answer_once(request, lambda: schemas.task_out(operations.retry(task, request.user)))
 
@@ -208,7 +208,7 @@ def why_node(request: SignedInRequest, node_id: int) -> schemas.NodeWhy:
         raise Problem(503, "busy", "The panel is busy placing tasks; try again.") from error
 
 
-def _find(task_id: int) -> Task:
+def find_task(task_id: int) -> Task:
     tasks = Task.objects.select_related("node", "owner", "accepted_attempt")
     task = tasks.filter(id=task_id).first()
     if task is None:

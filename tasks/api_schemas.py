@@ -15,6 +15,7 @@ from tasks.explaining_now import Answer
 from tasks.models import Attempt, Decision, Task
 from tasks.node_verdict import Kind
 from tasks.node_work import NodeWork
+from tasks.privacy import Privacy
 from tasks.submission import (
     DEFAULT_CORES,
     DEFAULT_MAX_ATTEMPTS,
@@ -55,6 +56,7 @@ class TaskIn(Schema):
     onion_required: bool = False
     priority: int = Field(default=DEFAULT_PRIORITY, ge=1, le=10)
     max_attempts: int = Field(default=DEFAULT_MAX_ATTEMPTS, ge=1, le=10)
+    privacy: Privacy = Field(default=Privacy.PUBLIC, description="Public; others are sealed first")
 
 
 class NodeRef(Schema):
@@ -76,6 +78,7 @@ class TaskOut(Schema):
     driver: str
     strategy: str
     region: str
+    privacy: Privacy
     priority: int
     node: NodeRef | None
     wait_reasons: list[WaitReason]
@@ -88,6 +91,8 @@ class TaskOut(Schema):
     cancel_requested_at: datetime | None
     attempts_made: int
     max_attempts: int
+    needs_resealing: bool
+    reseal_by: datetime | None
 
 
 class AttemptOut(Schema):
@@ -274,6 +279,7 @@ def task_out(task: Task) -> TaskOut:
         driver=task.driver,
         strategy=task.strategy,
         region=task.region,
+        privacy=Privacy(task.privacy),
         priority=task.priority,
         node=NodeRef(id=task.node.id, name=task.node.name) if task.node else None,
         wait_reasons=[WaitReason(reason=reason, nodes=nodes) for reason, nodes in task.wait_reasons.items()],
@@ -286,6 +292,8 @@ def task_out(task: Task) -> TaskOut:
         cancel_requested_at=task.cancel_requested_at,
         attempts_made=task.attempts_made,
         max_attempts=task.max_attempts,
+        needs_resealing=task.needs_resealing,
+        reseal_by=task.expires_at if task.needs_resealing else None,
     )
 
 

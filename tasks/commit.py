@@ -19,7 +19,8 @@ from nodes import outbox
 from nodes.locks import lock_nodes
 from tasks.capacity import NOTHING, take
 from tasks.models import Attempt, Decision, Explanation, Task
-from tasks.orders import Runnable, run_orders, runnable
+from tasks.orders import Runnable, run_orders, runnable, wraps_of
+from tasks.resealing import forget_wish
 from tasks.routing_view import needs_of
 from tasks.states import TaskState, sources
 
@@ -27,17 +28,21 @@ from tasks.states import TaskState, sources
 def commit(placed: Sequence[values.Decision], clock: Callable[[], datetime] = timezone.now) -> set[int]:
     """Store these placements, at most one of each task; returns the ids of the tasks that were really placed.
 
-    The others lost: their task was placed or cancelled meanwhile by somebody else, or their node has
+    The others lost: their task was placed, cancelled or sealed for others meanwhile, or their node has
     no room (or no longer takes work).
     """
     with transaction.atomic():
         lock_nodes(int(decision.chosen) for decision in placed if decision.chosen is not None)
         tasks = _lock_queued([decision.task_id for decision in placed])
+        wraps = wraps_of(task.reservation for task in tasks.values())
         now = clock()  # after the lock, so that no reader's cursor has gone past it
         by_node: dict[int, list[Runnable]] = defaultdict(list)
         for decision in placed:
-            if (task := tasks.get(int(decision.task_id))) is not None and decision.chosen is not None:
-                by_node[int(decision.chosen)].append(task)
+            if (task := tasks.get(int(decision.task_id))) is None or decision.chosen is None:
+                continue
+            node_id = int(decision.chosen)
+            if task.reservation is None or (task.reservation, node_id) in wraps:
+                by_node[node_id].append(task)
         won = [
             (node_id, task)
             for node_id in sorted(by_node)
@@ -75,8 +80,8 @@ def _reserve(node_id: int, tasks: Sequence[Runnable], now: datetime) -> list[Run
 def _store(won: Sequence[tuple[int, Runnable]], placed: Sequence[values.Decision], now: datetime) -> None:
     attempt_ids = insert_numbered(
         Attempt,
-        ("task", "node", "number", "created_at"),
-        [(task.id, node_id, task.attempts_made + 1, now) for node_id, task in won],
+        ("task", "node", "number", "reservation", "created_at"),
+        [(task.id, node_id, task.attempts_made + 1, task.reservation, now) for node_id, task in won],
     )
     update_each(
         Task,
@@ -86,9 +91,11 @@ def _store(won: Sequence[tuple[int, Runnable]], placed: Sequence[values.Decision
             for node_id, task in won
         ],
     )
+    if sealed := [task.id for _, task in won if task.reservation is not None]:
+        forget_wish(sealed)
     attempt_of = {task.id: attempt_id for attempt_id, (_, task) in zip(attempt_ids, won, strict=True)}
     store_decisions([decision for decision in placed if decision.task_id in attempt_of], attempt_of, now)
-    outbox.put(run_orders((node_id, attempt_of[task.id], task) for node_id, task in won), now)
+    outbox.put(run_orders(((node_id, attempt_of[task.id], task) for node_id, task in won), now), now)
     live.changed("tasks", "fleet", "nodes")
     live.changed(*(f"task:{task.id}" for _, task in won), *{f"node:{node_id}" for node_id, _ in won})
 

@@ -294,8 +294,9 @@ def initial_from(task: Task) -> dict[str, Any]:
         "onion_required": task.onion_required,
         "network": task.network,
         "stdin": read_blob(task.stdin_id).decode(errors="replace") if task.stdin_id else "",
+        "privacy": task.privacy,
     }
     initial["command" if task.driver == Driver.COMMAND else "args"] = shlex.join(task.args)
-    if task.driver == Driver.PYTHON and task.payload_id:
+    if task.driver == Driver.PYTHON and task.payload_id and not task.is_sealed:
         initial["source"] = read_blob(task.payload_id).decode(errors="replace")
     return initial

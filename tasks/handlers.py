@@ -7,6 +7,7 @@ from datetime import datetime
 
 from fogagent.messages import (
     MAX_OUTPUT_BYTES,
+    MAX_SEALED_BYTES,
     Chunk,
     Fetch,
     Finished,
@@ -15,6 +16,7 @@ from fogagent.messages import (
     Piece,
     Problem,
     Started,
+    Stream,
 )
 from fogpanel import live
 from fogpanel.rows import change, insert_each
@@ -23,7 +25,7 @@ from nodes.inbox import Reply
 from nodes.models import Order
 from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts, open_reported
 from tasks.doubt import end_undelivered, trust
-from tasks.models import BlobChunk, LogChunk, Task
+from tasks.models import BlobChunk, LogChunk, ResultChunk, Task
 from tasks.orders import cancel_orders, subject
 from tasks.states import TaskState, sources
 
@@ -61,13 +63,19 @@ def store_logs(received: Sequence[tuple[int, Log]], now: datetime) -> None:
 
 def _store_pieces(pieces_of: Iterable[tuple[int, Sequence[Piece]]]) -> None:
     """Rows that are there already stay; nothing is stored beyond the size at which output is cut."""
-    rows = [
+    pieces = [(attempt, piece) for attempt, some in pieces_of for piece in some]
+    printed = [
         (attempt, piece.stream.value, piece.offset, piece.data)
-        for attempt, pieces in pieces_of
-        for piece in pieces
-        if piece.offset + len(piece.data) <= MAX_OUTPUT_BYTES
+        for attempt, piece in pieces
+        if piece.stream != Stream.SEALED and piece.offset + len(piece.data) <= MAX_OUTPUT_BYTES
     ]
-    insert_each(LogChunk, ("attempt", "stream", "offset", "content"), rows, ignore_conflicts=True)
+    insert_each(LogChunk, ("attempt", "stream", "offset", "content"), printed, ignore_conflicts=True)
+    sealed = [
+        (attempt, piece.offset, piece.data)
+        for attempt, piece in pieces
+        if piece.stream == Stream.SEALED and piece.offset + len(piece.data) <= MAX_SEALED_BYTES
+    ]
+    insert_each(ResultChunk, ("attempt", "offset", "content"), sealed, ignore_conflicts=True)
 
 
 def accept_results(received: Sequence[tuple[int, Finished]], now: datetime) -> None:
@@ -121,15 +129,15 @@ def _acknowledged(attempts: Sequence[OpenAttempt]) -> set[int]:
     if not attempts:
         return set()
     attempt_of = {subject(attempt.id): attempt.id for attempt in attempts}
-    acked = Order.objects.filter(subject__in=attempt_of, kind="run").exclude(acked_at=None)
+    acked = Order.objects.filter(subject__in=attempt_of, kind__in=("run", "carry")).exclude(acked_at=None)
     return {attempt_of[about] for about in acked.values_list("subject", flat=True)}
 
 
 def send_blobs(received: Sequence[tuple[int, Fetch]], now: datetime) -> Iterable[Reply]:
-    """Send the rest of a blob to a node with an open attempt that needs it. A hash is no permission."""
+    """Send the rest of a blob to a node whose open attempt needs it, or that is to carry it to one. A hash is
+    no permission."""
     for node_id, message in received:
-        needed = open_attempts(id=message.attempt, node_id=node_id)
-        if not needed or message.sha256 not in (needed[0].payload_id, needed[0].stdin_id):
+        if message.sha256 not in _blobs_of(message.attempt, node_id):
             yield (
                 node_id,
                 Problem(code="no-such-blob", sentence="No open attempt of this node needs this blob."),
@@ -141,3 +149,17 @@ def send_blobs(received: Sequence[tuple[int, Fetch]], now: datetime) -> Iterable
                 node_id,
                 Chunk(sha256=message.sha256, index=chunk.index, count=len(chunks), data=bytes(chunk.content)),
             )
+
+
+def _blobs_of(attempt_id: int, node_id: int) -> set[str | None]:
+    """What this node may have for this attempt."""
+    needed = open_attempts(id=attempt_id)
+    if not needed:
+        return set()
+    [attempt] = needed
+    if attempt.node_id == node_id:
+        return {attempt.payload_id, attempt.stdin_id}
+    carried = Order.objects.filter(
+        node_id=node_id, kind="carry", subject=subject(attempt_id), acked_at=None, withdrawn_at=None
+    )
+    return {attempt.payload_id} if carried.exists() else set()

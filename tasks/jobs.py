@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from fogpanel import live
 from fogpanel.jobs import Run, job
 from fogpanel.parameters.catalogue import SWEEP_S
 from nodes.locks import with_nodes
-from tasks import batches, doubt, retention
+from tasks import batches, doubt, resealing, retention
 from tasks.closing import LOST, lock_free_tasks, nodes_of, open_attempts, stop
 from tasks.models import Attempt, Task
 from tasks.states import TaskState, sources
@@ -31,13 +31,19 @@ def expire_queued(run: Run) -> None:
     if ids:
         with transaction.atomic():
             ids = lock_free_tasks(id__in=ids, state__in=sources(TaskState.EXPIRED))
-            Task.objects.filter(id__in=ids).update(
-                state=TaskState.EXPIRED,
-                finished_at=run.now,
-                reason="No node could take it in time.",
-                changed_at=run.now,
-            )
+            unsealed = Q(id__in=ids, reseal_wanted_at__isnull=False)
+            for tasks, reason in (
+                (Task.objects.filter(unsealed), resealing.EXPIRED),
+                (Task.objects.filter(~unsealed, id__in=ids), "No node could take it in time."),
+            ):
+                tasks.update(state=TaskState.EXPIRED, finished_at=run.now, reason=reason, changed_at=run.now)
             live.changed("tasks", "fleet", *(f"task:{task_id}" for task_id in ids))
+
+
+@job(every_s=5)
+def ask_for_resealing(run: Run) -> None:
+    """Sealed tasks whose nodes are gone are to be sealed for others."""
+    resealing.look_after(run.now)
 
 
 @job(every_s=SWEEP_S)
@@ -74,7 +80,7 @@ def give_up(now: datetime) -> list[int]:
 
 @job(every_s=600, queue="work")
 def forget_old_tasks(run: Run) -> None:
-    """See `tasks.retention`, also for the two below."""
+    """See `tasks.retention`, also for the three below."""
     retention.forget_tasks(run.now)
 
 
@@ -86,6 +92,11 @@ def forget_old_output(run: Run) -> None:
 @job(every_s=600, queue="work")
 def forget_old_explanations(run: Run) -> None:
     retention.forget_explanations(run.now)
+
+
+@job(every_s=600, queue="work")
+def forget_unused_reservations(run: Run) -> None:
+    retention.forget_reservations(run.now)
 
 
 @job(every_s=10)

@@ -10,9 +10,11 @@ from django.utils import timezone
 
 from coordinator.values import RoutingStrategy
 from nodes.models import Node
+from tasks.privacy import SEALED, Privacy
 from tasks.states import TaskState
 
 STATE_CHOICES = [(state.value, state.value) for state in TaskState]
+PRIVACY_CHOICES = [(level.value, level.value) for level in Privacy]
 STRATEGY_CHOICES = [(strategy.value, strategy.value.replace("_", " ")) for strategy in RoutingStrategy]
 
 
@@ -62,6 +64,39 @@ class TaskBatch(models.Model):
         return self.name
 
 
+class Reservation(models.Model):
+    """The nodes that a sealed task may go to, and its content key wrapped for each of them.
+
+    It is made first, since keys are wrapped for one reservation, and becomes a task's when the wraps come. A
+    task that waits because none of its nodes is there any more can get another one.
+    """
+
+    if TYPE_CHECKING:
+        id: int
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    task = models.ForeignKey(
+        "Task", on_delete=models.CASCADE, null=True, blank=True, related_name="reservations"
+    )
+    privacy = models.CharField(max_length=12, choices=PRIVACY_CHOICES)
+    specification = models.JSONField(help_text="Columns of the task; nothing of what is sealed")
+    nodes = models.JSONField(help_text="Their numbers, the one that was chosen first")
+    wraps = models.JSONField(default=dict, help_text="Node → content key wrapped for it, base64")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(help_text="Until then it can be used")
+    used_at = models.DateTimeField(null=True, blank=True, help_text="When the wraps came")
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["expires_at"], name="reservation_unused", condition=models.Q(used_at__isnull=True)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"reservation {self.id}"
+
+
 class Task(models.Model):
     """Work that somebody handed in. Its state changes as `tasks.states` allows and no other way."""
 
@@ -76,7 +111,15 @@ class Task(models.Model):
     batch = models.ForeignKey(TaskBatch, on_delete=models.SET_NULL, null=True, blank=True, db_index=False)
     batch_index = models.PositiveIntegerField(null=True, blank=True, help_text="Its place in the batch")
 
-    # What to run
+    privacy = models.CharField(max_length=12, choices=PRIVACY_CHOICES, default=Privacy.PUBLIC)
+    reservation = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Number of the one that names the nodes it is sealed for now"
+    )
+    reseal_wanted_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when none of these nodes is there"
+    )
+
+    # What to run; of a sealed task, the payload is the sealed content, and the rest is in there
     driver = models.CharField(max_length=20)
     payload = models.ForeignKey(Blob, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     image = models.CharField(max_length=500, blank=True)
@@ -130,6 +173,11 @@ class Task(models.Model):
         indexes = [
             models.Index(fields=["-priority", "id"], name="task_queue", condition=models.Q(state="queued")),
             models.Index(fields=["state", "-id"], name="task_state"),
+            models.Index(
+                fields=["id"],
+                name="task_sealed_queued",
+                condition=models.Q(state="queued", reservation__isnull=False),
+            ),
             models.Index(fields=["owner", "-id"], name="task_owner"),
             models.Index(fields=["node", "-id"], name="task_node"),
             models.Index(fields=["-finished_at"], name="task_finished"),
@@ -141,6 +189,14 @@ class Task(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_sealed(self) -> bool:
+        return self.privacy in SEALED
+
+    @property
+    def needs_resealing(self) -> bool:
+        return self.state == TaskState.QUEUED and self.reseal_wanted_at is not None
+
 
 class Attempt(models.Model):
     """One try of a task on one node. Open until ``ended_at`` is set; only open ones can be reported on."""
@@ -151,6 +207,9 @@ class Attempt(models.Model):
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="attempts")
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="attempts")
     number = models.PositiveSmallIntegerField()
+    reservation = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Number of the one whose key its order has"
+    )
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)
     doubted_at = models.DateTimeField(
@@ -213,6 +272,20 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"task {self.task_id}: {'node ' + str(self.chosen_id) if self.chosen_id else 'waits'}"
+
+
+class ResultChunk(models.Model):
+    """A stretch of a sealed result, which its submitter alone can open. ``offset`` counts its bytes."""
+
+    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="result_chunks")
+    offset = models.PositiveBigIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["attempt", "offset"], name="one_result_chunk")]
+
+    def __str__(self) -> str:
+        return f"result of attempt {self.attempt_id} from byte {self.offset}"
 
 
 class LogChunk(models.Model):

@@ -23,7 +23,7 @@ from tasks.models import Decision, Explanation, Task
 from tasks.node_verdict import Kind, Verdict, judge
 from tasks.placement import placer
 from tasks.queue_view import ShapeKey, shape_key
-from tasks.routing_view import as_routing_task
+from tasks.routing_view import as_routing_task, reserved_nodes
 from tasks.states import TaskState
 
 WAITING_SEEN = 1000
@@ -32,7 +32,10 @@ EXPLANATIONS_SEEN = 40
 KINDS_SEEN = 8
 
 NEEDS = ("driver", "cpu_millis", "memory_mb", "disk_mb", "gpu_count", "region", "region_required", "labels")
-ROUTED = (*NEEDS, "onion_required", "strategy", "priority", "payload", "stdin", "created_at")
+ROUTED = (
+    *NEEDS, "onion_required", "strategy", "priority", "payload", "stdin", "created_at", "privacy",
+    "reservation",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -127,7 +130,8 @@ def _standings(node: Node, examples: Sequence[Task], now: datetime) -> list[Stan
     """How the node stands to a task that asks for nothing, and to each of these."""
     moment = now.timestamp()
     nothing = values.Task(task_id=0, needs=values.Resources())
-    asked = [nothing, *(as_routing_task(task, moment) for task in examples)]
+    reserved = reserved_nodes(task.reservation for task in examples)
+    asked = [nothing, *(as_routing_task(task, moment, reserved) for task in examples)]
 
     def answer(fleet: Fleet, rng: random.Random) -> list[Standing | None]:
         return [standing(fleet, task, node.id, moment) for task in asked]
@@ -159,6 +163,8 @@ def in_words(task: Task) -> str:
     said += [f"{name}={value}" for name, value in task.labels.items()]
     if task.onion_required:
         said.append("onion-capable")
+    if task.is_sealed:
+        said.append("sealed")
     return ", ".join(said)
 
 

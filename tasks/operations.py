@@ -51,9 +51,11 @@ def _cancel(task: Task, actor: AnyUser) -> None:
 
 
 def retry(task: Task, actor: AnyUser) -> Task:
-    """A new task with the same specification, for ``actor``."""
+    """A new task with the same specification, for ``actor``. Raises Refusal."""
     if not isinstance(actor, User):
         raise Refusal("Sign in to run a task again.")
+    if task.is_sealed:
+        raise Refusal("What a sealed task runs is known to its submitter alone; hand it in anew.")
     with transaction.atomic():
         again = Task.objects.create(owner=actor, **{name: getattr(task, name) for name in SPECIFICATION})
         audit.record(

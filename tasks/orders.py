@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from fogagent.messages import INLINE_BLOB_BYTES, Blob, Cancel, Run
+from fogagent.messages import INLINE_BLOB_BYTES, Blob, Cancel, Run, Sealed
 from nodes.outbox import NewOrder
 from tasks import models
-from tasks.models import BlobChunk
+from tasks.models import BlobChunk, Reservation
+from tasks.privacy import transport
 
 
 def subject(attempt_id: int) -> str:
@@ -37,6 +41,8 @@ class Runnable(NamedTuple):
     disk_mb: int
     gpu_count: int
     network: bool
+    privacy: str
+    reservation: int | None
 
 
 def runnable(row: Sequence[Any]) -> Runnable:
@@ -49,19 +55,42 @@ def runnable(row: Sequence[Any]) -> Runnable:
 _ARGS, _ENV = Runnable._fields.index("args"), Runnable._fields.index("env")
 
 
-def run_orders(attempts: Iterable[tuple[int, int, Runnable]]) -> list[NewOrder]:
-    """Orders to run these (node id, attempt id, task); small payloads travel inside them."""
+def run_orders(attempts: Iterable[tuple[int, int, Runnable]], now: datetime) -> list[NewOrder]:
+    """Orders to run these (node id, attempt id, task), in the way that the task's level asks for; small
+    payloads travel inside them. What is sealed must have been sealed for its node."""
     attempts = list(attempts)
     blobs = _blobs.get_all(
         {sha256 for _, _, task in attempts for sha256 in (task.payload_id, task.stdin_id) if sha256}
     )
-    return [
-        NewOrder(node_id, _run(attempt_id, task, blobs), subject(attempt_id))
-        for node_id, attempt_id, task in attempts
-    ]
+    wraps = wraps_of(task.reservation for _, _, task in attempts)
+    orders: list[NewOrder] = []
+    brought: dict[str, list[tuple[int, Run]]] = defaultdict(list)
+    for node_id, attempt_id, task in attempts:
+        run = _run(attempt_id, task, blobs, wraps.get((task.reservation, node_id)))
+        if transport(task.privacy) is None:
+            orders.append(NewOrder(node_id, run, subject(attempt_id)))
+        else:
+            brought[task.privacy].append((node_id, run))
+    for level, runs in brought.items():
+        bring = transport(level)
+        assert bring is not None
+        orders += bring(runs, now)
+    return orders
 
 
-def _run(attempt_id: int, task: Runnable, blobs: Mapping[str, Blob]) -> Run:
+def wraps_of(reservation_ids: Iterable[int | None]) -> dict[tuple[int | None, int], Sealed]:
+    """The wrapped keys of these reservations, by reservation and node."""
+    ids = {reservation_id for reservation_id in reservation_ids if reservation_id is not None}
+    if not ids:
+        return {}
+    return {
+        (reservation_id, int(node_id)): Sealed(reservation=reservation_id, wrapped=b64decode(wrapped))
+        for reservation_id, wraps in Reservation.objects.filter(id__in=ids).values_list("id", "wraps")
+        for node_id, wrapped in wraps.items()
+    }
+
+
+def _run(attempt_id: int, task: Runnable, blobs: Mapping[str, Blob], sealed: Sealed | None) -> Run:
     return Run(
         attempt=attempt_id,
         task=task.id,
@@ -75,6 +104,7 @@ def _run(attempt_id: int, task: Runnable, blobs: Mapping[str, Blob]) -> Run:
         cpu_millis=task.cpu_millis,
         memory_mb=task.memory_mb,
         network=task.network,
+        sealed=sealed,
     )
 
 

@@ -42,7 +42,6 @@ from tasks.commit import commit
 from tasks.models import Task
 from tasks.queue_view import QueueView, ShapeKey, shape_key
 from tasks.routing_view import as_routing_task
-from tasks.states import TaskState
 from tasks.submission import TaskSpec
 from tasks.waits import Waits
 from tasks.weighing import weights
@@ -134,6 +133,7 @@ class Placer(Tireless):
         self._lock = threading.Lock()
         self._freed: set[int] = set()  # nodes that have other room than we know
         self._changed: set[int] = set()  # nodes that are otherwise than we know
+        self._resealed: set[int] = set()  # tasks that may go to other nodes than we know
         self._look = True  # whether anything may have changed
         self._anew = False  # whether to forget all views
         self._paused = False  # whether an operator holds all tasks back
@@ -165,6 +165,12 @@ class Placer(Tireless):
         """Work ended on these nodes, and some of it may have to go elsewhere."""
         with self._lock:
             self._freed.update(map(int, node_ids))
+        self._something.set()
+
+    def wake_resealed(self, task_ids: frozenset[Key]) -> None:
+        """These tasks are sealed for other nodes than before."""
+        with self._lock:
+            self._resealed.update(map(int, task_ids))
         self._something.set()
 
     def wake_changed(self, node_ids: frozenset[Key]) -> None:
@@ -199,6 +205,7 @@ class Placer(Tireless):
         on_wake("placer-anew", self.start_over)
         on_wake("submitted", self.wake_submitted)
         on_wake("freed", self.wake_freed)
+        on_wake("resealed", self.wake_resealed)
         on_wake("node-changed", self.wake_changed)
         super().start()
 
@@ -218,6 +225,8 @@ class Placer(Tireless):
         with self._lock:
             freed, self._freed = self._freed, set()
             changed, self._changed = self._changed, set()
+            resealed, self._resealed = self._resealed, set()
+        self._queue.read_again(resealed)
         look = self._look or tick - self._looked_at >= POLL_S
         if look and tick - self._looked_at >= LOOK_PAUSE_S:
             self._look, self._looked_at = False, tick
@@ -310,10 +319,7 @@ class Placer(Tireless):
 
     def _look_again_at(self, lost: list[tuple[values.Task, values.Decision]]) -> None:
         """Somebody else was faster. See how things are, and wait a little, each process differently."""
-        ids = [int(task.task_id) for task, _ in lost]
-        queued = Task.objects.filter(id__in=ids, state=TaskState.QUEUED, cancel_requested_at=None)
-        for task_id in set(ids) - set(queued.values_list("id", flat=True)):
-            self._queue.drop(task_id)
+        self._queue.read_again([int(task.task_id) for task, _ in lost])
         self._pause.wait(self._rng.uniform(0, JITTER_S))
         # As it is in the database, without what was reserved for those that lost.
         self._view.read({int(decision.chosen) for _, decision in lost if decision.chosen is not None})

@@ -43,7 +43,10 @@ def _with_decisions(
 
 
 def content_of(task: Task) -> dict[str, Any]:
-    """What its owner and operators see: source, arguments, input, log and result."""
+    """What its owner and operators see: source, arguments, input, log and result; of a sealed task how it
+    ended, and what its submitter can open."""
+    if task.is_sealed:
+        return {"sealed": True, **result_of(task)}
     return {
         "log": log_lines.read(task.id),
         "source": _shown(task) if task.driver == "python" and task.payload_id else "",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -45,6 +45,7 @@ def shape_key(task: values.Task) -> ShapeKey:
         task.region_required,
         tuple(sorted(task.labels.items())),
         task.onion_required,
+        task.among,
     )
 
 
@@ -67,7 +68,8 @@ class QueueView:
         if self._looked_at_all is None or now - self._looked_at_all >= RELOAD:
             self._looked_at_all = now
             there = set(queued.values_list("id", flat=True))
-            for task_id in self._tasks.keys() - there:
+            sealed = {task_id for task_id, task in self._tasks.items() if task.among is not None}
+            for task_id in (self._tasks.keys() - there) | sealed:  # these may be sealed for others now
                 self.drop(task_id)
         else:
             assert self._cursor is not None
@@ -80,6 +82,13 @@ class QueueView:
     def read_newest(self) -> None:
         """Take in the tasks that were handed in since the last time."""
         self._add(select(_WAITING + "id > {newest} ORDER BY id", newest=self._newest))
+
+    def read_again(self, task_ids: Collection[int]) -> None:
+        """Take in these as they are; those that are not queued any more go."""
+        for task_id in task_ids:
+            self.drop(task_id)
+        for some in pieces(sorted(task_ids), READ_MOST):
+            self._add(select(_WAITING + "id IN {ids} ORDER BY id", ids=some))
 
     def _add(self, rows: Iterable[Sequence[Any]]) -> None:
         for task in as_routing_tasks(map(waiting, rows)):

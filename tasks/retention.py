@@ -19,7 +19,7 @@ from fogpanel.parameters.parameter import Parameter
 from fogpanel.parameters.store import changed_since, current
 from fogpanel.retention import BATCH, delete
 from tasks.batches import blobs_of_packed
-from tasks.models import Blob, BlobChunk, Decision, Explanation, LogChunk, Task
+from tasks.models import Blob, BlobChunk, Decision, Explanation, LogChunk, Reservation, ResultChunk, Task
 from tasks.states import FINAL, TaskState
 
 ROUTINE = ("task.submitted", "task.moved")
@@ -27,6 +27,8 @@ ROUTINE = ("task.submitted", "task.moved")
 
 BATCHES_MOST = 200  # a run
 EXPLANATIONS_BATCH = 20
+LATE_USE = timedelta(hours=1)
+"""So long it can still be said of a reservation that it has expired."""
 
 
 def forget_tasks(now: datetime) -> int:
@@ -73,7 +75,16 @@ def forget_output(now: datetime, previous: datetime | None) -> int:
     aged = Task.objects.filter(state=TaskState.SUCCEEDED, finished_at__lt=now - kept)
     if previous is not None and not changed_since(KEEP_OUTPUT_DAYS, previous):
         aged = aged.filter(finished_at__gte=previous - kept)
-    return sum(delete(LogChunk.objects.filter(attempt__task_id__in=ids)) for ids in _in_batches(aged))
+    return sum(
+        delete(chunks.objects.filter(attempt__task_id__in=ids))
+        for ids in _in_batches(aged)
+        for chunks in (LogChunk, ResultChunk)
+    )
+
+
+def forget_reservations(now: datetime) -> int:
+    """Delete those that nobody used in time."""
+    return delete(Reservation.objects.filter(used_at=None, expires_at__lt=now - LATE_USE))
 
 
 def _in_batches(tasks: QuerySet[Task]) -> Iterator[list[int]]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from coordinator import values
 from coordinator.values import Resources, RoutingStrategy
 from fogagent.messages import INLINE_BLOB_BYTES
 from fogpanel.rows import as_time
-from tasks.models import Attempt, Blob, Task
+from nodes.models import Node
+from tasks.models import Attempt, Blob, Reservation, Task
+from tasks.privacy import SEALED, Privacy
 from tasks.submission import TaskSpec
 
 NO_INPUTS: frozenset[str] = frozenset()
+NOTHING_RESERVED: Mapping[int | None, frozenset[int]] = MappingProxyType({})
 
 
 class Reserves(Protocol):
@@ -57,6 +61,7 @@ class Waiting(NamedTuple):
     stdin_id: str | None
     onion_required: bool
     priority: int
+    reservation: int | None
 
 
 def waiting(row: Sequence[Any]) -> Waiting:
@@ -81,16 +86,48 @@ def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:
         for task_id, node_id in Attempt.objects.filter(task_id__in=tried).values_list("task_id", "node_id"):
             failed_on[task_id].add(node_id)
     inputs = fetched_inputs(tasks)
+    reserved = reserved_nodes(task.reservation for task in tasks)
     return [
-        _view(task, task.id, task.created_at.timestamp(), failed_on[task.id], inputs.get(task.id, NO_INPUTS))
+        _view(
+            task,
+            task.id,
+            task.created_at.timestamp(),
+            failed_on[task.id],
+            inputs.get(task.id, NO_INPUTS),
+            reserved[task.reservation] if task.reservation is not None else None,
+        )
         for task in tasks
     ]
 
 
-def as_routing_task(spec: TaskSpec | Task, now: float) -> values.Task:
-    """A task that is not stored (yet), for a preview. A stored one comes without its inputs, which cost a
-    query: see `fetched_inputs`."""
-    return _view(spec, 0, now, set(), _content(spec) if isinstance(spec, TaskSpec) else NO_INPUTS)
+def reserved_nodes(reservations: Iterable[int | None]) -> dict[int | None, frozenset[int]]:
+    """By the number of a reservation the only nodes that its task can run on."""
+    ids = {number for number in reservations if number is not None}
+    if not ids:
+        return {}
+    found = Reservation.objects.filter(id__in=ids).values_list("id", "nodes")
+    return {number: frozenset(nodes) for number, nodes in found}
+
+
+def as_routing_task(
+    spec: TaskSpec | Task, now: float, reserved: Mapping[int | None, frozenset[int]] = NOTHING_RESERVED
+) -> values.Task:
+    """A task that is not stored (yet), for a preview. A stored one comes without what costs a query: its
+    inputs (`fetched_inputs`), and the nodes that it is sealed for, unless ``reserved`` has them."""
+    if isinstance(spec, Task):
+        return _view(spec, 0, now, set(), NO_INPUTS, reserved.get(spec.reservation))
+    among = sealable(spec.privacy) if spec.privacy in SEALED else None
+    return _view(spec, 0, now, set(), _content(spec), among)
+
+
+def sealable(level: Privacy) -> frozenset[int]:
+    """The nodes in the relay directory, which has the keys to seal for; where the order comes over a circuit,
+    those that circuits can end at."""
+    listed = Node.objects.filter(archived_at=None, relay__since__isnull=False)
+    if level != Privacy.PRIVATE:
+        listed = listed.exclude(relay__address="")
+    nodes = listed.values_list("id", "flags")
+    return frozenset(node_id for node_id, flags in nodes if level == Privacy.PRIVATE or "relay" in flags)
 
 
 def fetched_inputs(tasks: Iterable[Task | Waiting]) -> dict[int, frozenset[str]]:
@@ -125,6 +162,7 @@ def _view(
     submitted_at: float,
     avoid: set[int],
     inputs: frozenset[str],
+    among: frozenset[int] | None,
 ) -> values.Task:
     return values.Task(
         task_id=task_id,
@@ -139,4 +177,5 @@ def _view(
         priority=spec.priority,
         submitted_at=submitted_at,
         avoid=frozenset(avoid),
+        among=among,
     )

@@ -26,6 +26,7 @@ from fogpanel.wakes import wake
 from tasks.blobs import store_blobs
 from tasks.fields import KIB, FieldError, Fields, shown
 from tasks.models import Blob, Task
+from tasks.privacy import SEALED, Privacy
 
 
 class Driver(StrEnum):
@@ -65,7 +66,7 @@ LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 KNOWN_FIELDS = (
     "name", "driver", "source", "module", "argv", "image", "args", "env", "stdin", "network", "timeout_s",
     "cores", "memory_mb", "disk_mb", "gpus", "strategy", "region", "region_required", "labels",
-    "onion_required", "priority", "max_attempts",
+    "onion_required", "priority", "max_attempts", "privacy",
 )  # fmt: skip
 
 
@@ -104,6 +105,7 @@ class TaskSpec:
     onion_required: bool
     priority: int
     max_attempts: int
+    privacy: Privacy
 
 
 def validate(given: Mapping[str, Any], *, content: bool = True) -> TaskSpec:
@@ -120,6 +122,8 @@ def validate(given: Mapping[str, Any], *, content: bool = True) -> TaskSpec:
     driver = Driver(fields.choice("driver", list(Driver), Driver.PYTHON))
     _check_what_runs(fields, driver, needed=content)
     spec = TaskSpec(driver=driver, **{name: read(fields, driver) for name, read in _READERS.items()})
+    if content and spec.privacy in SEALED:
+        fields.refuse("privacy", _must_be_sealed(spec.privacy))
     if fields.errors:
         raise SpecError(_worth_saying(fields.errors))
     return spec
@@ -181,6 +185,13 @@ def _check_what_runs(fields: Fields, driver: Driver, *, needed: bool) -> None:
     for other, field in CONTENT_OF.items():
         if field != own and fields.has(field) and not (field == "argv" and driver in TAKES_ARGV):
             fields.refuse(field, f"is for the driver {other}; this task's driver is {driver}.")
+
+
+def _must_be_sealed(level: Privacy) -> str:
+    return (
+        f"must be public here: what is {level} is sealed before it comes to the panel, as "
+        f"“./fog run --privacy {level}” does, or the form in a browser with JavaScript."
+    )
 
 
 _WHAT = {
@@ -342,6 +353,7 @@ _READERS: Mapping[str, Callable[[Fields, Driver], Any]] = {
     "max_attempts": lambda fields, _: fields.whole(
         "max_attempts", least=1, most=10, default=DEFAULT_MAX_ATTEMPTS, unit="attempts"
     ),
+    "privacy": lambda fields, _: Privacy(fields.choice("privacy", list(Privacy), Privacy.PUBLIC)),
 }
 
 NAMES = {"cores": "cpu_millis", "gpus": "gpu_count"}

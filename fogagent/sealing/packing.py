@@ -23,8 +23,8 @@ from fogagent.messages import Value
 from fogagent.sealing.content import CHUNK_LOG2, HEADER_BYTES, TAG_BYTES
 from fogagent.sealing.errors import BadContent, TooLarge
 
-BUCKETS = tuple(1 << log2 for log2 in range(12, 26))
-"""Sizes of sealed content: the powers of two from 4 KiB to 32 MiB. Fourteen of them tell less than four bits
+BUCKETS = tuple(1 << log2 for log2 in range(12, 25))
+"""Sizes of sealed content: the powers of two from 4 KiB to 16 MiB. Thirteen of them tell less than four bits
 about what is inside, for at most twice its size."""
 LENGTH_BYTES = 4
 
@@ -39,14 +39,19 @@ def room(bucket: int) -> int:
     return bucket - HEADER_BYTES - chunks * TAG_BYTES
 
 
+def padded_size(content_bytes: int) -> int:
+    """The bucket of so much content. Raises TooLarge."""
+    index = bisect_left(BUCKETS, content_bytes, key=room)
+    if index == len(BUCKETS):
+        raise TooLarge(f"At most {room(BUCKETS[-1])} bytes can be sealed as one, these are {content_bytes}.")
+    return BUCKETS[index]
+
+
 def pack(head: Value, parts: Sequence[bytes]) -> list[bytes]:
     """Pieces of content, padded. Raises TooLarge where the largest bucket is too small."""
     pieces = [piece for part in (_encoder.encode(head), *parts) for piece in (_length(part), part)]
     size = sum(map(len, pieces))
-    index = bisect_left(BUCKETS, size, key=room)
-    if index == len(BUCKETS):
-        raise TooLarge(f"At most {room(BUCKETS[-1])} bytes can be sealed as one, these are {size}.")
-    return [*pieces, bytes(room(BUCKETS[index]) - size)]
+    return [*pieces, bytes(room(padded_size(size)) - size)]
 
 
 def unpack(content: bytes, kind: type[Head], parts: int) -> tuple[Head, list[bytes]]:

@@ -71,6 +71,18 @@ GIVE_UP_S = Parameter(
     variable="FOGPANEL_GIVE_UP_S",
     danger="A shorter time throws away what nodes that are cut off for longer would still bring.",
 )
+RESEAL_S = Parameter(
+    name="reseal_s",
+    title="Time to reseal",
+    about="How long a sealed task waits for its submitter to seal it for other nodes, when those that it is "
+    "sealed for are gone. Then it expires.",
+    readers="the job tasks.jobs.ask_for_resealing",
+    unit="s",
+    least=10,
+    most=604_800,
+    setting="RESEAL_S",
+    variable="FOGPANEL_RESEAL_S",
+)
 DRAIN_S = Parameter(
     name="drain_s",
     title="Time to drain",
@@ -306,7 +318,7 @@ GROUPS: tuple[Group, ...] = (
         "failover",
         "Nodes that go",
         "What becomes of the work of a node that is silent or drained.",
-        (REPLACE_AFTER_S, GIVE_UP_S, DRAIN_S, ARCHIVE_DAYS),
+        (REPLACE_AFTER_S, GIVE_UP_S, RESEAL_S, DRAIN_S, ARCHIVE_DAYS),
     ),
     Group(
         "behaviour",

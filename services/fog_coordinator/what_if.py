@@ -8,7 +8,7 @@ really happened.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from nodes.fleet_view import as_fog_node
 from nodes.models import Node
 from services.fog_coordinator.models import WhatIf
 from tasks.models import Attempt, Task
-from tasks.routing_view import as_routing_task
+from tasks.routing_view import as_routing_task, reserved_nodes
 from tasks.weighing import weights
 
 SHOWN = 5
@@ -105,14 +105,16 @@ def last_ran(most: int) -> list[Task]:
 
 
 def arrivals_of(tasks: Iterable[Task]) -> list[Arrival]:
-    return [_arrival(task, task.accepted_attempt) for task in tasks if task.accepted_attempt is not None]
+    ran = [(task, task.accepted_attempt) for task in tasks if task.accepted_attempt is not None]
+    reserved = reserved_nodes(task.reservation for task, _ in ran)
+    return [_arrival(task, attempt, reserved) for task, attempt in ran]
 
 
-def _arrival(task: Task, attempt: Attempt) -> Arrival:
+def _arrival(task: Task, attempt: Attempt, reserved: Mapping[int | None, frozenset[int]]) -> Arrival:
     came = task.created_at.timestamp()
     ended = attempt.ended_at or task.finished_at or attempt.created_at
     return Arrival(
-        task=as_routing_task(task, came),
+        task=as_routing_task(task, came, reserved),
         at=came,
         waited_s=max(0.0, (attempt.created_at - task.created_at).total_seconds()),
         held_s=max(0.0, (ended - attempt.created_at).total_seconds()),

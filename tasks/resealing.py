@@ -1,0 +1,90 @@
+"""Sealed tasks whose nodes are all gone: their submitters are asked to seal them for others.
+
+A task that waits for room on its nodes waits as any other. When none of them is there any more, it needs
+resealing; it goes on when that comes, or a node comes back, and else expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from coordinator.values import Availability
+from fogpanel import audit, live
+from fogpanel.parameters.catalogue import RESEAL_S
+from fogpanel.parameters.store import current
+from nodes.models import Node
+from tasks.closing import lock_free_tasks
+from tasks.fields import shown
+from tasks.models import Task
+from tasks.routing_view import reserved_nodes
+from tasks.states import TaskState
+
+AWAY = timedelta(seconds=10)
+"""So long a node may be without a connection before its tasks are to be sealed for others."""
+SWEEP_MOST = 500
+EXPIRED = "None of the nodes that it was sealed for was there, and nobody sealed it for others in time."
+
+
+def look_after(now: datetime) -> None:
+    """Ask for resealing where it is due, and no more where it is not."""
+    waiting = _waiting()
+    nodes = reserved_nodes(task.reservation for task in waiting)
+    there = _there(frozenset().union(*nodes.values()), now)
+    lacking = {task.id for task in waiting if there.isdisjoint(nodes[task.reservation])}
+    asked = {task.id for task in waiting if task.reseal_wanted_at is not None}
+    names = {task.id: task.name for task in waiting}
+    _ask({task_id: names[task_id] for task_id in lacking - asked}, now)
+    placed = Task.objects.exclude(state=TaskState.QUEUED).filter(_open(), reseal_wanted_at__isnull=False)
+    no_more = (asked - lacking) | set(placed.values_list("id", flat=True)[:SWEEP_MOST])
+    if no_more:
+        with transaction.atomic():
+            forget_wish(lock_free_tasks(id__in=no_more))
+            live.changed("tasks", *(f"task:{task_id}" for task_id in no_more))
+
+
+def forget_wish(task_ids: Collection[int]) -> None:
+    """These need no resealing (any more), and do not expire for it. To be called with them locked."""
+    Task.objects.filter(id__in=task_ids, reseal_wanted_at__isnull=False).update(
+        reseal_wanted_at=None, expires_at=None
+    )
+
+
+def _waiting() -> list[Task]:
+    queued = Task.objects.filter(state=TaskState.QUEUED, reservation__isnull=False, cancel_requested_at=None)
+    theirs = queued.filter(canary=False).order_by("id")  # probes watch over their own
+    return list(theirs.only("id", "name", "reseal_wanted_at", "reservation")[:SWEEP_MOST])
+
+
+def _open() -> Q:
+    return Q(state__in=(TaskState.ASSIGNED, TaskState.RUNNING))
+
+
+def _there(node_ids: Iterable[int], now: datetime) -> set[int]:
+    """Those of these nodes that may still take work, or were there a moment ago."""
+    fleet: QuerySet[Node] = Node.objects.filter(
+        id__in=set(node_ids), archived_at=None, availability=Availability.SCHEDULABLE
+    )
+    present = fleet.filter(Q(connected=True) | Q(last_contact_at__gt=now - AWAY))
+    return set(present.values_list("id", flat=True))
+
+
+def _ask(names: dict[int, str], now: datetime) -> None:
+    if not names:
+        return
+    with transaction.atomic():
+        free = lock_free_tasks(id__in=names, state=TaskState.QUEUED)
+        Task.objects.filter(id__in=free).update(
+            reseal_wanted_at=now, expires_at=now + timedelta(seconds=current(RESEAL_S)), changed_at=now
+        )
+        for task in Task.objects.filter(id__in=free):
+            audit.record(
+                "task.needs_resealing",
+                f"{shown(task.name)} needs resealing: none of the nodes that it is sealed for is there",
+                subject=task,
+                level="warning",
+            )
+        live.changed("tasks", *(f"task:{task_id}" for task_id in free))
