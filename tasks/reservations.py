@@ -19,7 +19,7 @@ from django.db import transaction
 
 from coordinator import planning, values
 from fogagent.messages import MAX_SEALED_BYTES
-from fogagent.sealing.content import header_hash
+from fogagent.sealing.content import HEADER_BYTES, check_header
 from fogagent.sealing.errors import SealingError
 from fogagent.sealing.packing import BUCKETS
 from fogagent.sealing.task import MAX_RESERVED
@@ -254,7 +254,7 @@ def read_sealed(given: object) -> bytes:
             "sealed", f"must be padded to a power of two, {BUCKETS[0]} or more; was {len(content)} bytes."
         )
     try:
-        header_hash(content)
+        check_header(content[:HEADER_BYTES])
     except SealingError as error:
         raise _wrong("sealed", f"is not right: {error}") from error
     return content

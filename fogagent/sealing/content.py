@@ -148,7 +148,8 @@ def _split_header(pieces: Iterable[Piece]) -> tuple[bytes, Iterable[Piece]]:
     return bytes(header), ()
 
 
-def _check_header(header: bytes) -> None:
+def check_header(header: bytes) -> None:
+    """Whether these HEADER_BYTES begin sealed content. Raises Damaged, Cut or UnknownVersion."""
     if not header.startswith(MAGIC[: len(header)]):
         raise Damaged("This is not sealed content: it does not begin as such.")
     if len(header) < HEADER_BYTES:
@@ -164,7 +165,7 @@ def _check_header(header: bytes) -> None:
 
 
 def _chunk_key(header: bytes, key: bytes) -> bytes:
-    _check_header(header)
+    check_header(header)
     introduction, salt = header[:INTRODUCTION_BYTES], header[INTRODUCTION_BYTES:-COMMITMENT_BYTES]
     chunk_key, commitment = _derive(key, introduction, salt)
     if not bytes_eq(commitment, header[-COMMITMENT_BYTES:]):
