@@ -213,6 +213,8 @@ AGENT_HANDLERS: dict[str, str | list[str]] = {
     # What a node holds is compared with what it had acknowledged before it connected, so this comes first.
     "holding": "tasks.handlers.reconcile_holdings",
     "acknowledge": "nodes.handlers.acknowledge_orders",
+    # What was brought is over often before this is told, in the same batch.
+    "carried": "services.vpn_coordinator.carried.note_carried",
     "started": "tasks.handlers.mark_started",
     "log": "tasks.handlers.store_logs",
     "finished": "tasks.handlers.accept_results",

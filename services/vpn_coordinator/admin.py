@@ -1,11 +1,11 @@
-"""Tunnels on the admin site."""
+"""Tunnels and carriages on the admin site."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
-from fogpanel.admin_site import ReadOnlyAdmin
-from services.vpn_coordinator.models import Tunnel
+from fogpanel.admin_site import LargeAdmin, ReadOnlyAdmin
+from services.vpn_coordinator.models import Carriage, Tunnel
 
 
 @admin.register(Tunnel)
@@ -24,4 +24,26 @@ class TunnelAdmin(ReadOnlyAdmin):
     list_select_related = ("entry", "created_by")
     list_filter = ("is_open",)
     search_fields = ("name", "entry__name")
+    ordering = ("-id",)
+
+
+@admin.register(Carriage)
+class CarriageAdmin(LargeAdmin):
+    list_display = (
+        "attempt_id",
+        "gateway",
+        "node",
+        "created_at",
+        "ended_at",
+        "ok",
+        "tries",
+        "build_ms",
+        "took_ms",
+        "size",
+        "sentence",
+    )
+    numbers = ("attempt",)
+    names = ("node__name",)
+    search_help_text = "Number of an attempt, or the name of the node where it is to run"
+    list_select_related = ("gateway", "node")
     ordering = ("-id",)

@@ -1,4 +1,4 @@
-"""Tunnels: what was wished for, and how each is as its entry last told."""
+"""Tunnels, as wished for and as their entries last told; and the orders that gateways bring to nodes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from nodes.models import Node
+from tasks.models import Attempt
 
 SLUG = "vpn_coordinator"
 DEFAULT_HOPS = 3
@@ -100,3 +101,54 @@ class Tunnel(models.Model):
     def exit_in_words(self) -> str:
         """Where its streams are to leave. Reads the exit node."""
         return self.exit_node.name if self.exit_node else self.exit_region or "anywhere"
+
+
+class Carriage(models.Model):
+    """How the order of one confidential attempt gets to its node: a gateway brings it, over a circuit.
+
+    Without a gateway it waits for one until ``due_at``; with one, ``due_at`` is when that one is taken for
+    silent. It is over when its attempt has begun or ended.
+    """
+
+    if TYPE_CHECKING:
+        id: int
+        attempt_id: int
+        node_id: int
+        gateway_id: int | None
+
+    attempt = models.OneToOneField(Attempt, on_delete=models.CASCADE, related_name="carriage")
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="+", help_text="Where it is to run")
+    run = models.BinaryField(help_text="The order without its content, for further tries")
+    created_at = models.DateTimeField()
+
+    # The present try
+    gateway = models.ForeignKey(
+        Node, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", help_text="Who brings it"
+    )
+    asked_at = models.DateTimeField(null=True, blank=True, help_text="When that gateway was asked")
+    due_at = models.DateTimeField(help_text="When something has to be done about it, unless it is over")
+
+    # Those before
+    tries = models.PositiveSmallIntegerField(default=0, help_text="That failed")
+    failed_at = models.DateTimeField(null=True, blank=True, help_text="When the last of them did")
+    tried = models.JSONField(default=list, blank=True, help_text="Gateways, by id, in their order")
+    sentence = models.CharField(max_length=500, blank=True, help_text="Why it waits, or what failed last")
+
+    # How it went
+    brought_at = models.DateTimeField(null=True, blank=True, help_text="When its gateway said so")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    ok = models.BooleanField(null=True, help_text="Unknown: under way, or its attempt ended before")
+    hops = models.PositiveSmallIntegerField(default=DEFAULT_HOPS)
+    build_ms = models.FloatField(null=True, blank=True, help_text="Of the circuit")
+    took_ms = models.FloatField(null=True, blank=True, help_text="From there until its node had it")
+    size = models.PositiveBigIntegerField(default=0, help_text="Bytes of sealed content")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["due_at"], name="carriage_open", condition=models.Q(ended_at=None)),
+            models.Index(fields=["created_at"], name="carriage_created"),
+        ]
+
+    def __str__(self) -> str:
+        return f"carriage of attempt {self.attempt_id}"

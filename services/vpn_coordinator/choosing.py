@@ -1,0 +1,74 @@
+"""Which gateway brings an order to its node: an agent that is connected and whose owner grants entry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+
+from django.db.models import Count, QuerySet
+
+from coordinator.values import Availability, NodeType
+from nodes.models import Node
+from services.vpn_coordinator.gateways import granting
+from services.vpn_coordinator.models import Carriage
+
+LOOKED_AT = 50
+"""Nodes of each kind among which one is chosen. They begin at a random place, so all have their turn."""
+CROWD = 8
+"""With so many carriages under way a gateway counts as one step worse than another."""
+
+chance = Random()
+
+
+class Gateways:
+    """Those that can be had now, by id, and whether each mainly is one; with what they have under way."""
+
+    def __init__(self, found: Mapping[int, bool], under_way: Mapping[int, int], rng: Random) -> None:
+        self._found = found
+        self._under_way = Counter(under_way)
+        self._rng = rng
+
+    def choose(self, node_id: int, tried: Sequence[int] = ()) -> int | None:
+        """Another than the node that it leads to; one that was tried only where no other is left, and then
+        the one whose turn is longest ago."""
+        able = [gateway for gateway in self._found if gateway != node_id]
+        if not able:
+            return None
+        chosen = min(able, key=lambda gateway: (_turn(gateway, tried), *self._burden(gateway)))
+        self._under_way[chosen] += 1
+        return chosen
+
+    def _burden(self, gateway: int) -> tuple[float, ...]:
+        under_way = self._under_way[gateway]
+        return under_way // CROWD, not self._found[gateway], under_way, self._rng.random()
+
+
+def _turn(gateway: int, tried: Sequence[int]) -> int:
+    return max((turn for turn, one in enumerate(tried, 1) if one == gateway), default=0)
+
+
+def gateways(rng: Random) -> Gateways:
+    """Nodes that mainly are gateways, and others that may be."""
+    found = dict.fromkeys(_some(able().filter(node_type=NodeType.GATEWAY), rng), True)
+    found |= dict.fromkeys(_some(able().exclude(node_type=NodeType.GATEWAY), rng), False)
+    return Gateways(found, _under_way(found), rng)
+
+
+def able() -> QuerySet[Node]:
+    """Nodes that can carry now: they speak with us, know the relays, and their owners grant entry."""
+    speaking = granting("entry").filter(connected=True, gone_at=None, relay__since__isnull=False)
+    return speaking.exclude(availability=Availability.MAINTENANCE)
+
+
+def _some(nodes: QuerySet[Node], rng: Random) -> list[int]:
+    ids = nodes.order_by("id").values_list("id", flat=True)
+    last = Node.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    start = rng.randint(0, last)
+    found = list(ids.filter(id__gt=start)[:LOOKED_AT])
+    return found + list(ids.filter(id__lte=start)[: LOOKED_AT - len(found)])
+
+
+def _under_way(node_ids: Iterable[int]) -> dict[int, int]:
+    present = Carriage.objects.filter(ended_at=None, brought_at=None, gateway_id__in=list(node_ids))
+    return dict(present.order_by().values_list("gateway_id").annotate(number=Count("id")))

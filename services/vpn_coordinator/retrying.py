@@ -1,0 +1,86 @@
+"""What becomes of orders that a gateway did not bring: another one is asked, or their attempts end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from fogpanel import audit, live
+from nodes import outbox
+from nodes.models import Order
+from services.vpn_coordinator.carrying import TOPIC, ask
+from services.vpn_coordinator.models import Carriage
+from services.vpn_coordinator.tries import WAITED_FOR, is_lost
+from tasks.closing import LOST, MOVED, open_attempts, stop
+from tasks.orders import subject
+
+CARRY = "carry"
+"""The kind of these orders in the outbox."""
+
+COLUMNS = (
+    "gateway", "asked_at", "due_at", "tries", "failed_at", "tried", "sentence", "brought_at", "ended_at",
+    "ok",
+)  # fmt: skip
+
+
+def fail(failed: Sequence[tuple[Carriage, str]], now: datetime) -> None:
+    """The present tries of these, which are locked, failed, each with a sentence that says why.
+
+    Within a transaction of `nodes.locks.with_nodes`, since attempts may end.
+    """
+    withdraw([carriage for carriage, _ in failed], now)
+    for carriage, why in failed:
+        if carriage.gateway_id is not None:
+            carriage.tried = [*carriage.tried, carriage.gateway_id]
+        carriage.tries += 1
+        carriage.failed_at = now
+        carriage.sentence = audit.shorten(why)
+        carriage.gateway_id = carriage.asked_at = carriage.brought_at = carriage.ok = None
+    lost = [carriage for carriage, _ in failed if is_lost(carriage.tries, now - carriage.created_at)]
+    _end(lost, LOST, now)
+    go_on([carriage for carriage, _ in failed if carriage.ended_at is None], now)
+
+
+def go_on(carriages: Sequence[Carriage], now: datetime) -> None:
+    """Ask gateways for these, which are locked and have none, or end what has waited for one too long.
+
+    As `fail`, within a transaction of `nodes.locks.with_nodes`.
+    """
+    orders = ask(carriages, now)
+    stuck = [carriage for carriage in carriages if _waits_in_vain(carriage, now)]
+    _end(stuck, MOVED, now)
+    Carriage.objects.bulk_update(carriages, COLUMNS)
+    outbox.put(orders, now)
+    live.changed(TOPIC)
+
+
+def _waits_in_vain(carriage: Carriage, now: datetime) -> bool:
+    since = carriage.failed_at or carriage.created_at
+    return carriage.gateway_id is None and now - since >= WAITED_FOR
+
+
+def _end(carriages: Iterable[Carriage], outcome: str, now: datetime) -> None:
+    """End their attempts, so that the tasks go elsewhere. ``outcome``: LOST, or MOVED where no node is at
+    fault and no try of the task is to be lost."""
+    of_attempt = {carriage.attempt_id: carriage for carriage in carriages}
+    if not of_attempt:
+        return
+    for attempt in open_attempts(id__in=list(of_attempt)):
+        stop([attempt], outcome, _reason(of_attempt[attempt.id], outcome), now)
+    for carriage in of_attempt.values():
+        carriage.ended_at, carriage.ok = now, False
+    Carriage.objects.bulk_update(of_attempt.values(), COLUMNS)
+
+
+def _reason(carriage: Carriage, outcome: str) -> str:
+    if outcome == LOST:
+        return f"its order was not brought there in {carriage.tries} tries, the last: {carriage.sentence}"
+    return f"its order could not be sent on its way: {carriage.sentence}"
+
+
+def withdraw(carriages: Iterable[Carriage], now: datetime) -> None:
+    """Take back from gateways what they have not answered; what nodes are told themselves stays."""
+    subjects = [subject(carriage.attempt_id) for carriage in carriages]
+    Order.objects.filter(subject__in=subjects, kind=CARRY, acked_at=None, withdrawn_at=None).update(
+        withdrawn_at=now
+    )
