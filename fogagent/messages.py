@@ -188,12 +188,14 @@ class CircuitState(Value, frozen=True):
 
 
 class GuardState(Value, frozen=True):
-    """A relay that this node's circuits enter by. Times are seconds since the epoch."""
+    """A relay that this node's circuits enter by. Times are seconds since the epoch. ``sentence`` says why it
+    was set aside, if it was."""
 
     identity: Key
     since: Seconds
     until: Seconds
     reached: bool
+    sentence: Sentence = ""
 
 
 # --- Handshake -----------------------------------------------------------------------------------

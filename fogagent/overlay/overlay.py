@@ -45,7 +45,7 @@ from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.onion.switch import Switch
 from fogagent.overlay.part import Part
 from fogagent.overlay.rate import RateLimit
-from fogagent.overlay.status import Telling, guard_state
+from fogagent.overlay.status import Telling, guard_states
 from fogagent.overlay.stream import Isolation, Reason, StreamRefused, Target
 from fogagent.overlay.trials import try_circuit
 from fogagent.overlay.tunnels import Tunnels
@@ -191,7 +191,7 @@ class Overlay:
             exit_streams=len(self._exits),
             circuits=Telling(self.client, self._directory, self._tunnels.specs, self._me).circuits(),
             tunnels=self._tunnels.states(),
-            guards=[guard_state(guard) for guard in self.client.guards.kept],
+            guards=guard_states(self.client.guards, time.time()),
             builds=[(bucket.up_to_ms, bucket.builds) for bucket in self.client.times.histogram()],
             trouble=self.client.trouble[:MAX_SENTENCE],
         )

@@ -11,7 +11,7 @@ import msgspec
 from fogagent.messages import MAX_SENTENCE, CircuitState, GuardState, PathVerdict, TunnelSpec
 from fogagent.overlay.directory import Directory
 from fogagent.overlay.onion.client import OnionClient, OwnCircuit
-from fogagent.overlay.onion.guards import Guard
+from fogagent.overlay.onion.guards import Guard, Guards
 from fogagent.overlay.onion.verdicts import verdicts
 from fogagent.overlay.tunnels import wishes_of
 
@@ -72,10 +72,16 @@ class Telling:
         ]
 
 
-def guard_state(guard: Guard) -> GuardState:
+def guard_states(guards: Guards, now: float) -> list[GuardState]:
+    """``now`` in seconds since the epoch."""
+    return [_guard_state(guard, guards.aside_sentence(guard.identity, now)) for guard in guards.kept]
+
+
+def _guard_state(guard: Guard, sentence: str) -> GuardState:
     return GuardState(
         identity=guard.identity,
         since=guard.since,
         until=guard.since + guard.lasts_s,
         reached=guard.confirmed_at is not None,
+        sentence=sentence,
     )

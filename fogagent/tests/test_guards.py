@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogagent.overlay.directory import Directory
+from fogagent.overlay.onion.bias import COUNTED_S
 from fogagent.overlay.onion.guards import (
     ALL_DOWN_RETRY_S,
     CAP_RETRY_S,
@@ -117,6 +120,43 @@ def test_a_guard_that_is_not_listed_does_not_make_the_others_seem_alone() -> Non
     guards.failed(B, now)
     guards.usable(frozenset({A, B}), now)
     assert guards.wait_s(A, now) == ALL_DOWN_RETRY_S
+
+
+def test_what_was_counted_of_a_guard_is_kept_with_it_and_said_when_it_is_set_aside() -> None:
+    guards = three()
+    for number in range(40):
+        guards.went(A, C, NOW, carried=number < 5)
+        guards.went(B, C, NOW, carried=True)
+    guards.went(b"stranger" * 4, C, NOW, carried=False)
+    guards = Guards.decode(guards.encode())
+    assert guards.aside(NOW) == {A}
+    assert guards.aside_sentence(B, NOW) == ""
+    assert guards.aside_sentence(A, NOW) == (
+        "Set aside: 40 circuits came as far as this guard, and it carried 6% on, each relay behind it"
+        " weighing the same. It is used while no other can be."
+    )
+
+
+def test_guards_that_were_kept_before_anything_was_counted_are_read() -> None:
+    (a, *_) = three().kept
+    old = msgspec.json.encode([{"identity": a.identity, "drawn_at": a.drawn_at, "lasts_s": a.lasts_s}])
+    assert Guards.decode(old).kept == (a,)
+
+
+def test_one_that_was_set_aside_comes_after_those_not_drawn_yet_and_before_nobody() -> None:
+    guards = Guards()
+    ends = [relay(number, address=f"10.{number}.0.1:9000", flags=["relay", "exit"]) for number in (90, 91)]
+    one, other = (
+        relay(number, address=f"10.{number}.0.1:9000", flags=["relay", "guard"]) for number in (1, 2)
+    )
+    alone = Roster(Directory(1, NOW, NOW + 1, by_identity([one, *ends])))
+    both = Roster(Directory(1, NOW, NOW + 1, by_identity([one, other, *ends])))
+    assert entry(guards, alone, Random(1), NOW) == one.identity
+    for _ in range(40):
+        guards.went(one.identity, C, NOW, carried=False)
+    assert entry(guards, alone, Random(1), NOW) == one.identity
+    assert entry(guards, both, Random(1), NOW) == other.identity
+    assert entry(guards, both, Random(1), NOW + COUNTED_S) == one.identity
 
 
 def test_a_clock_that_was_set_back_keeps_nobody_waiting() -> None:
@@ -232,7 +272,15 @@ def test_survives_a_restart(drawn: list[tuple[bytes, bool, bool]]) -> None:
 
 @pytest.mark.parametrize(
     "damaged",
-    [b"", b"{}", b"null", b"\xff", b'[{"identity":"AAAA","drawn_at":1,"lasts_s":1}]', three().encode()[:-3]],
+    [
+        b'[{"identity":"' + b64encode(A) + b'","drawn_at":1,"lasts_s":1,"count":{"beyond":{"aa":[0,0]}}}]',
+        b"",
+        b"{}",
+        b"null",
+        b"\xff",
+        b'[{"identity":"AAAA","drawn_at":1,"lasts_s":1}]',
+        three().encode()[:-3],
+    ],
 )
 def test_begins_anew_when_what_was_kept_is_damaged(damaged: bytes) -> None:
     assert Guards.decode(damaged).kept == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from random import Random
 
@@ -291,6 +291,83 @@ async def test_a_guard_that_cannot_be_reached_is_not_the_last(user: User) -> Non
     user.net.take_down(user.box_of(own, 0))
     _, another = await user.open()
     assert another.path[0] != own.path[0]
+
+
+@pytest.fixture
+def guarded() -> User:
+    """A user of a network whose guards are no exits."""
+    user = User(8)
+    relays = {
+        relay.identity: msgspec.structs.replace(
+            relay, flags=["relay", "guard"] if relay.node <= 4 else ["relay", "exit"]
+        )
+        for relay in user.net.directory.relays.values()
+    }
+    user.client.use(replace(user.net.directory, relays=relays))
+    return user
+
+
+def cut_off(box: Box) -> None:
+    """Whoever comes to it is told that the next relay cannot be reached."""
+    box.switch._reach = lambda identity, then: then(None)
+
+
+async def attempts(user: User, number: int) -> list[OwnCircuit]:
+    """Those of so many circuits that could be built."""
+    built = []
+    for _ in range(number):
+        with suppress(NoCircuit):
+            built.append(await user.client.build(THREE))
+        user.clock.now += client_module.SHUNNED_S
+    return built
+
+
+@pytest.mark.asyncio
+async def test_a_guard_that_carries_nothing_on_is_set_aside(guarded: User) -> None:
+    _, own = await guarded.open()
+    lying = guarded.box_of(own, 0)
+    cut_off(lying)
+    built = await attempts(guarded, 10)
+    assert built
+    assert {one.path[0].identity for one in built}.isdisjoint({lying.identity})
+    guards = guarded.client.guards
+    assert guards.aside(guarded.clock.now) == {lying.identity}
+    assert len(guards.kept) == 2
+
+
+@pytest.mark.asyncio
+async def test_what_a_relay_behind_the_guard_cannot_reach_is_not_the_guards_fault(guarded: User) -> None:
+    _, own = await guarded.open()
+    guard = guarded.box_of(own, 0)
+    for box in guarded.net.boxes[1:]:
+        if box is not guard:
+            cut_off(box)
+    assert not await attempts(guarded, 10)
+    (kept,) = guarded.client.guards.kept
+    assert (kept.identity, kept.count.share) == (guard.identity, 1)
+    assert kept.count.circuits > 10
+
+
+@pytest.mark.asyncio
+async def test_a_guard_that_says_nothing_more_has_not_carried_on(
+    guarded: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, own = await guarded.open()
+    monkeypatch.setattr(guarded.client.times, "timeout_s", lambda hops: 0.02)
+    guarded.box_of(own, 0).switch._reach = lambda identity, then: None
+    await attempts(guarded, 1)
+    count = guarded.client.guards.kept[0].count
+    assert count.circuits == 1 + client_module.TRIES
+    assert sum(tally.carried for tally in count.beyond.values()) == 1
+
+
+@pytest.mark.asyncio
+async def test_when_nothing_goes_on_anywhere_we_do_not_run_from_guard_to_guard(guarded: User) -> None:
+    for box in guarded.net.boxes[1:]:
+        cut_off(box)
+    assert not await attempts(guarded, 40)
+    assert len(guarded.client.guards.kept) == 2
+    assert not guarded.client.guards.aside(guarded.clock.now)
 
 
 @pytest.mark.asyncio

@@ -204,3 +204,11 @@ def test_says_for_how_long_the_guard_is_kept() -> None:
         State.PASSED,
         f"{case.path[0].name} is guard 2 of 2 that this node keeps, for 13 days so far.",
     )
+
+
+def test_says_that_the_guard_was_set_aside() -> None:
+    case = chosen()
+    for _ in range(20):
+        case.guards.went(case.path[0].identity, STRANGER, NOW, carried=False)
+    state, sentence = case.judge()["guard"]
+    assert (state, "for 0 days so far. Set aside: 20 circuits" in sentence) == (State.PASSED, True)

@@ -90,12 +90,15 @@ class CircuitOut(Schema):
 
 
 class GuardOut(Schema):
+    """``sentence``: why it was set aside; empty if it was not."""
+
     node: int | None
     name: str
     region: str
     since: datetime
     until: datetime
     reached: bool
+    sentence: str
 
 
 class BuildsOut(Schema):
@@ -209,4 +212,5 @@ def _guard_out(guard: Guard) -> GuardOut:
         since=guard.since,
         until=guard.until,
         reached=guard.reached,
+        sentence=guard.sentence,
     )

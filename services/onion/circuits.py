@@ -61,6 +61,7 @@ class Guard:
     since: datetime
     until: datetime
     reached: bool
+    sentence: str  # why it was set aside; empty: it was not
 
 
 @dataclass(frozen=True)
@@ -178,4 +179,4 @@ def _guard(guard: GuardState, names: Mapping[str, Named]) -> Guard:
     identity = guard.identity.hex()
     known = names.get(identity, Named(0, f"{identity[:8]}…", ""))
     since, until = (EPOCH + timedelta(seconds=min(one, MOST_S)) for one in (guard.since, guard.until))
-    return Guard(known.name, known.node_id, known.region, since, until, guard.reached)
+    return Guard(known.name, known.node_id, known.region, since, until, guard.reached, guard.sentence)

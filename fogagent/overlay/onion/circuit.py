@@ -46,6 +46,8 @@ class Circuit:
         self.number, self.path = number, tuple(path)
         self.state = State.BUILDING
         self.reason: Reason | None = None
+        self.refused_by = 0
+        """The relay, from 1, that said itself that it cannot go on; 0: none did."""
         self.streams = Streams(self)
         self._outlet = outlet
         self._on_open, self._on_closed = on_open, on_closed
@@ -117,6 +119,7 @@ class Circuit:
         elif message.command is RelayCommand.EXTENDED:
             self._add_hop(message.data)
         elif message.command is RelayCommand.REFUSED:
+            self.refused_by = hop + 1
             self.close(reason_of(message.data[0]) if message.data else Reason.PROTOCOL)
         else:
             raise ProtocolError(f"{message.command.name} came while the circuit was being built.")

@@ -290,6 +290,9 @@ class OnionClient:
         except OnionError as error:  # its onion key is none, or the link carries all that it may
             self.guards.failed(path[0].identity, self._wall())
             raise self._stopped_at(path[0], str(error)) from error
+        if circuit.built and len(path) > 1:
+            carried = circuit.state is State.OPEN or circuit.refused_by > 1
+            self.guards.went(path[0].identity, path[1].identity, self._wall(), carried=carried)
         if circuit.state is State.OPEN:
             return OwnCircuit(circuit, tuple(path), wishes, self._clock(), self._clock() - began)
         assert circuit.reason is not None

@@ -12,6 +12,7 @@ more draws. Up to a tenth less, by chance, so that not everybody's guards change
 that the directory no longer lists may come back, and is forgotten only after 20 days (Tor's figure). At most
 MAX_KEPT are kept, and while nobody can be reached no more than DRAWN_WHILE_DOWN are drawn: whoever blocks the
 way to our guards, to drive us to one of theirs, gets no more draws, and neither does an outage of our own.
+A guard that is reached and carries nothing on is another matter (`fogagent.overlay.onion.bias`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from random import Random
 import msgspec
 
 from fogagent.messages import Key
+from fogagent.overlay.onion.bias import Count, set_aside
 
 DAY_S = 86_400.0
 LIFETIME_S = 60 * DAY_S
@@ -46,6 +48,7 @@ class Guard(msgspec.Struct, frozen=True):
     lasts_s: float
     confirmed_at: float | None = None
     unlisted_at: float | None = None
+    count: Count = Count()
 
     @property
     def since(self) -> float:
@@ -120,6 +123,27 @@ class Guards:
         if identity in self._kept and self.wait_s(identity, now) == 0:
             before = self._failures.get(identity)
             self._failures[identity] = Failure(before.times + 1 if before else 1, now)
+
+    def went(self, identity: bytes, next_relay: bytes, now: float, *, carried: bool) -> None:
+        """A circuit that came as far as this guard was carried on by it, or not."""
+        if (guard := self._kept.get(identity)) is not None:
+            count = guard.count.plus(next_relay, carried, now)
+            self._kept[identity] = msgspec.structs.replace(guard, count=count)
+
+    def aside(self, now: float) -> frozenset[bytes]:
+        """Those that carry so little on that others are to be used while there are any."""
+        return set_aside({each.identity: each.count for each in self._listed()}, now)
+
+    def aside_sentence(self, identity: bytes, now: float) -> str:
+        """Why it is set aside; empty if it is not."""
+        if identity not in self.aside(now):
+            return ""
+        count = self._kept[identity].count
+        return (
+            f"Set aside: {count.circuits:,} circuits came as far as this guard, and it carried"
+            f" {count.share:.0%} on, each relay behind it weighing the same."
+            " It is used while no other can be."
+        )
 
     def wait_s(self, identity: bytes, now: float) -> float:
         """Seconds until it may be tried again; 0: now."""

@@ -86,6 +86,7 @@ class _Search:
         self._anywhere = _anywhere(wishes, me)
         self._of_an_entry = [*_of_an_entry(guards, now), *self._anywhere]
         self._usable = guards.usable(roster.pool("guard").identities, now)
+        self._aside = guards.aside(now)
         self._shortfalls: dict[_Position, str] = {}
 
     def path(self) -> tuple[Relay, ...]:
@@ -116,12 +117,16 @@ class _Search:
         return self._noting(pool.order(rules, self._rng), _Position.EXIT, flag or "last relay", rules)
 
     def _entries(self, last: Candidate) -> Iterator[Candidate]:
-        """Guards that are kept, in their order; only then others, which would have to be kept too."""
+        """Guards that are kept, in their order; only then others, which would have to be kept too; and when
+        there is nobody else, those that were set aside."""
         rules = [*self._of_an_entry, *_away_from([last])]
         fresh = Rule("not kept yet", lambda each: each.relay.identity not in self._usable)
-        kept = (self._roster.by_identity[identity] for identity in self._usable)
+        kept = [self._roster.by_identity[identity] for identity in self._usable]
+        kept = [each for each in kept if fulfils(each, rules)]
+        trusted = [each for each in kept if each.relay.identity not in self._aside]
         drawn = self._roster.pool("guard").order([*rules, fresh], self._rng)
-        fitting = chain((each for each in kept if fulfils(each, rules)), drawn)
+        aside = [each for each in kept if each.relay.identity in self._aside]
+        fitting = chain(trusted, drawn, aside)
         return self._noting(fitting, _Position.ENTRY, "guard", rules)
 
     def _middles(self, entry: Candidate, last: Candidate) -> Sequence[Candidate] | None:

@@ -131,10 +131,9 @@ def _guard(case: _Case) -> _Finding:
         if guard.identity == entry.identity:
             days = max(0, int((case.now - guard.since) // DAY_S))
             which = f"guard {place} of {len(kept)} that this node keeps"
-            return (
-                State.PASSED,
-                f"{entry.name} is {which}, for {days} {'day' if days == 1 else 'days'} so far.",
-            )
+            said = f"{entry.name} is {which}, for {days} {'day' if days == 1 else 'days'} so far."
+            aside = case.guards.aside_sentence(entry.identity, case.now)
+            return State.PASSED, f"{said} {aside}".rstrip()
     return State.FAILED, f"{entry.name} is none of the {len(kept)} guards that this node keeps."
 
 

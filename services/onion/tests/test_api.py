@@ -94,5 +94,5 @@ def test_circuits_of_all_and_of_one(get: Any, relays: list[Node]) -> None:
     assert {rule["state"] for rule in circuit["rules"]} == {"passed", "waived", "failed"}
     assert (circuit["tunnels"], circuit["sent_bytes"]) == ([7], 2048)
     assert one["builds"] == [{"up_to_ms": 25, "circuits": 6}, {"up_to_ms": 50, "circuits": 3}]
-    assert one["guards"][0]["node"] == relays[1].id
+    assert (one["guards"][0]["node"], one["guards"][0]["sentence"]) == (relays[1].id, "")
     assert get("/circuits", node=10**9)["items"] == []

@@ -338,3 +338,20 @@ def test_a_word_of_a_strange_time_is_shown(visitor: Client, relays: list[Node]) 
     assert "9999" in read(visitor)
     assert OverlayState.objects.count() == 1
     assert not Trial.objects.exists()
+
+
+def test_a_guard_that_was_set_aside_says_why(visitor: Client, relays: list[Node]) -> None:
+    told: Any = status(relays)
+    told.guards.append(
+        told.guards[0].__class__(
+            identity=b"z" * 32,
+            since=1.0,
+            until=2.0,
+            reached=True,
+            sentence="Set aside: it carried <none> on.",
+        )
+    )
+    store_overlay_status([(relays[0].id, told)], timezone.now())
+    page = read(visitor)
+    assert "Set aside: it carried &lt;none&gt; on." in page
+    assert words(page).count("Set aside") == 2
