@@ -9,14 +9,27 @@ from django.http import HttpRequest
 
 from fogpanel.admin_site import AmongNewest, LargeAdmin, Rows, by_hash
 from tasks import operations
-from tasks.models import Attempt, Blob, BlobChunk, Decision, Explanation, LogChunk, Task, TaskBatch
+from tasks.models import (
+    Attempt,
+    Blob,
+    BlobChunk,
+    Decision,
+    Explanation,
+    LogChunk,
+    Reservation,
+    ResultChunk,
+    Task,
+    TaskBatch,
+)
 from tasks.states import OPEN
 
 
 @admin.register(Task)
 class TaskAdmin(LargeAdmin):
-    list_display = ("id", "name", "owner", "state", "driver", "strategy", "node", "created_at", "finished_at")
-    list_filter = ("state", ("strategy", AmongNewest))
+    list_display = (
+        "id", "name", "owner", "state", "driver", "strategy", "privacy", "node", "created_at", "finished_at",
+    )  # fmt: skip
+    list_filter = ("state", ("strategy", AmongNewest), ("privacy", AmongNewest))
     numbers = ("id",)
     names = ("owner__username", "node__name")
     texts = ("name",)
@@ -43,6 +56,25 @@ class TaskBatchAdmin(LargeAdmin):
     search_help_text = "Number, user, or words of the name among the newest batches"
     list_select_related = ("owner",)
     exclude = ("packed",)
+    ordering = ("-id",)
+
+
+@admin.register(Reservation)
+class ReservationAdmin(LargeAdmin):
+    list_display = ("id", "task", "owner", "privacy", "created_at", "expires_at", "used_at")
+    numbers = ("id", "task")
+    names = ("owner__username",)
+    search_help_text = "Number of a reservation or a task, or a user"
+    list_select_related = ("task", "owner")
+    ordering = ("-id",)
+
+
+@admin.register(ResultChunk)
+class ResultChunkAdmin(LargeAdmin):
+    list_display = ("id", "attempt", "offset")
+    numbers = ("attempt", "attempt__task")
+    search_help_text = "Number of a task or of an attempt"
+    list_select_related = ("attempt",)
     ordering = ("-id",)
 
 

@@ -21,29 +21,27 @@ from tasks.closing import lock_free_tasks
 from tasks.fields import shown
 from tasks.models import Task
 from tasks.routing_view import reserved_nodes
-from tasks.states import TaskState
+from tasks.states import PLACED, TaskState
 
 AWAY = timedelta(seconds=10)
 """So long a node may be without a connection before its tasks are to be sealed for others."""
-SWEEP_MOST = 500
+READ_MOST = 500
 EXPIRED = "None of the nodes that it was sealed for was there, and nobody sealed it for others in time."
 
 
 def look_after(now: datetime) -> None:
     """Ask for resealing where it is due, and no more where it is not."""
-    waiting = _waiting()
-    nodes = reserved_nodes(task.reservation for task in waiting)
-    there = _there(frozenset().union(*nodes.values()), now)
-    lacking = {task.id for task in waiting if there.isdisjoint(nodes[task.reservation])}
-    asked = {task.id for task in waiting if task.reseal_wanted_at is not None}
-    names = {task.id: task.name for task in waiting}
-    _ask({task_id: names[task_id] for task_id in lacking - asked}, now)
-    placed = Task.objects.exclude(state=TaskState.QUEUED).filter(_open(), reseal_wanted_at__isnull=False)
-    no_more = (asked - lacking) | set(placed.values_list("id", flat=True)[:SWEEP_MOST])
-    if no_more:
-        with transaction.atomic():
-            forget_wish(lock_free_tasks(id__in=no_more))
-            live.changed("tasks", *(f"task:{task_id}" for task_id in no_more))
+    last = 0
+    while waiting := _waiting(last):
+        last = waiting[-1].id
+        nodes = reserved_nodes(task.reservation for task in waiting)
+        there = _there(frozenset().union(*nodes.values()), now)
+        lacking = {task.id for task in waiting if there.isdisjoint(nodes[task.reservation])}
+        asked = {task.id for task in waiting if task.reseal_wanted_at is not None}
+        _ask(lacking - asked, now)
+        _ask_no_more(asked - lacking)
+    placed = Task.objects.filter(state__in=PLACED, reseal_wanted_at__isnull=False)
+    _ask_no_more(set(placed.values_list("id", flat=True)[:READ_MOST]))
 
 
 def forget_wish(task_ids: Collection[int]) -> None:
@@ -53,14 +51,11 @@ def forget_wish(task_ids: Collection[int]) -> None:
     )
 
 
-def _waiting() -> list[Task]:
-    queued = Task.objects.filter(state=TaskState.QUEUED, reservation__isnull=False, cancel_requested_at=None)
-    theirs = queued.filter(canary=False).order_by("id")  # probes watch over their own
-    return list(theirs.only("id", "name", "reseal_wanted_at", "reservation")[:SWEEP_MOST])
-
-
-def _open() -> Q:
-    return Q(state__in=(TaskState.ASSIGNED, TaskState.RUNNING))
+def _waiting(after: int) -> list[Task]:
+    """The next of those that are sealed; probes look after their own."""
+    queued = Task.objects.filter(state=TaskState.QUEUED, reservation__isnull=False, id__gt=after)
+    theirs = queued.filter(canary=False, cancel_requested_at=None).order_by("id")
+    return list(theirs.only("id", "reseal_wanted_at", "reservation")[:READ_MOST])
 
 
 def _there(node_ids: Iterable[int], now: datetime) -> set[int]:
@@ -72,11 +67,11 @@ def _there(node_ids: Iterable[int], now: datetime) -> set[int]:
     return set(present.values_list("id", flat=True))
 
 
-def _ask(names: dict[int, str], now: datetime) -> None:
-    if not names:
+def _ask(task_ids: Collection[int], now: datetime) -> None:
+    if not task_ids:
         return
     with transaction.atomic():
-        free = lock_free_tasks(id__in=names, state=TaskState.QUEUED)
+        free = lock_free_tasks(id__in=task_ids, state=TaskState.QUEUED)
         Task.objects.filter(id__in=free).update(
             reseal_wanted_at=now, expires_at=now + timedelta(seconds=current(RESEAL_S)), changed_at=now
         )
@@ -87,4 +82,13 @@ def _ask(names: dict[int, str], now: datetime) -> None:
                 subject=task,
                 level="warning",
             )
+        live.changed("tasks", *(f"task:{task_id}" for task_id in free))
+
+
+def _ask_no_more(task_ids: Collection[int]) -> None:
+    if not task_ids:
+        return
+    with transaction.atomic():
+        free = lock_free_tasks(id__in=task_ids)
+        forget_wish(free)
         live.changed("tasks", *(f"task:{task_id}" for task_id in free))

@@ -51,7 +51,7 @@ AWAY = resealing.AWAY + timedelta(seconds=1)
 @pytest.fixture(autouse=True)
 def everything_is_served(settings: LazySettings) -> None:
     settings.TASK_ADMISSION = "tasks.tests.sealing.not_refused"
-    settings.TASK_TRANSPORTS = {"confidential": "tasks.tests.test_sealed.by_way_of_the_first"}
+    settings.TASK_TRANSPORTS = {"confidential": "tasks.tests.test_sealed.by_way_of_another"}
 
 
 @pytest.fixture
@@ -64,17 +64,15 @@ def sender(submitter: User) -> Submitter:
     return Submitter(submitter)
 
 
-def by_way_of_the_first(runs: Sequence[tuple[int, Run]], now: datetime) -> list[NewOrder]:
-    """A transport: the node with the lowest number carries."""
-    gateway = Node.objects.order_by("id")[0]
-    return [
-        NewOrder(
-            gateway.id,
-            Carry(attempt=run.attempt, to=b"\1" * 32, content=run.payload, letter=b""),  # type: ignore[arg-type]
-            subject(run.attempt),
-        )
-        for _, run in runs
-    ]
+def by_way_of_another(runs: Sequence[tuple[int, Run]], now: datetime) -> list[NewOrder]:
+    """A transport: some node carries to another one."""
+    return [_carried(Node.objects.exclude(id=node_id).order_by("id")[0], run) for node_id, run in runs]
+
+
+def _carried(gateway: Node, run: Run) -> NewOrder:
+    assert run.payload is not None
+    carry = Carry(attempt=run.attempt, to=b"\1" * 32, content=run.payload, letter=b"")
+    return NewOrder(gateway.id, carry, subject(run.attempt))
 
 
 def order(attempt: Attempt) -> Run:
