@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fogagent.blobs import BadBlob, BlobCache
-from fogagent.messages import BLOB_CHUNK_BYTES, Chunk
+from fogagent.blobs import Arriving, BadBlob, BlobCache
+from fogagent.messages import BLOB_CHUNK_BYTES, Blob, Chunk
 
 
 def chunks_of(content: bytes, sha256: str = "") -> list[Chunk]:
@@ -97,3 +97,88 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     assert BlobCache(tmp_path).read("a" * 64) is None
+    assert BlobCache(tmp_path).open("a" * 64) is None
+
+
+def test_a_blob_that_is_being_read_may_be_dropped_from_the_cache(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path, max_bytes=150)
+    reading = cache.open(put(cache, b"a" * 100))
+    assert reading is not None
+    with reading:
+        put(cache, b"b" * 100)
+        assert len(cache.held(9)) == 1
+        assert reading.read() == b"a" * 100
+
+
+def test_reading_a_blob_counts_as_using_it(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path)
+    names = [put(cache, content) for content in (b"a", b"b")]
+    for moment, name in enumerate(names):
+        os.utime(tmp_path / name, (moment, moment))
+    if (reading := cache.open(names[0])) is not None:
+        reading.close()
+    assert cache.held(9) == names
+
+
+# --- What comes in one go ------------------------------------------------------------------------------
+
+
+def arriving(cache: BlobCache, content: bytes) -> Arriving:
+    return cache.begin(Blob(sha256=hashlib.sha256(content).hexdigest(), size=len(content)))
+
+
+def test_what_came_in_one_go_is_in_the_cache_when_it_is_kept(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path)
+    one, other = arriving(cache, b"abcdef"), arriving(cache, b"abcdef")
+    for each in (one, other):
+        each.write(b"abc")
+    one.write(b"def")
+    sha256 = hashlib.sha256(b"abcdef").hexdigest()
+    assert cache.find(sha256) == (False, 0)
+    assert cache.held(9) == []
+    one.keep()
+    one.drop()
+    assert cache.read(sha256) == b"abcdef"
+    other.write(b"def")
+    other.keep()
+    assert [path.name for path in tmp_path.iterdir()] == [sha256]
+
+
+@pytest.mark.parametrize("came", [b"", b"right", b"right!!", b"wrong!"], ids=bytes.decode)
+def test_what_does_not_come_as_it_should_is_not_kept(tmp_path: Path, came: bytes) -> None:
+    blob = arriving(BlobCache(tmp_path), b"right!")
+    if came:
+        blob.write(came)
+    with pytest.raises(BadBlob, match="came damaged"):
+        blob.keep()
+    blob.drop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_what_was_dropped_is_left_or_comes_after_it(tmp_path: Path) -> None:
+    blob = arriving(BlobCache(tmp_path), b"abc")
+    blob.write(b"ab")
+    blob.drop()
+    blob.write(b"c")
+    with pytest.raises(BadBlob):
+        blob.keep()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_arriving_when_the_agent_was_killed_is_thrown_away(tmp_path: Path) -> None:
+    abandoned = arriving(BlobCache(tmp_path), b"abc")
+    abandoned.write(b"ab")
+    assert len(list(tmp_path.iterdir())) == 1
+    BlobCache(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    abandoned.drop()
+
+
+def test_what_arrives_makes_room_too(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path, max_bytes=150)
+    old = put(cache, b"a" * 100)
+    blob = arriving(cache, b"b" * 100)
+    blob.write(b"b" * 100)
+    blob.keep()
+    assert cache.read(old) is None
+    assert len(cache.held(9)) == 1
