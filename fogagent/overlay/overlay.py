@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -20,12 +20,15 @@ from fogagent.home import Home
 from fogagent.identity import Identity
 from fogagent.messages import (
     MAX_SENTENCE,
+    Carried,
+    Carry,
     CircuitTried,
     OverlayFacts,
     OverlayStatus,
     TryCircuit,
     TunnelSpec,
 )
+from fogagent.overlay.carrying import carry, not_carried
 from fogagent.overlay.certificates import LinkCertificate
 from fogagent.overlay.directory import Directory
 from fogagent.overlay.exit_streams import ExitStreams, connect_to
@@ -45,6 +48,7 @@ from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.onion.switch import Switch
 from fogagent.overlay.part import Part
 from fogagent.overlay.rate import RateLimit
+from fogagent.overlay.receiving import TASK, Receiver
 from fogagent.overlay.status import Telling, guard_states
 from fogagent.overlay.stream import Isolation, Reason, StreamRefused, Target
 from fogagent.overlay.trials import try_circuit
@@ -54,6 +58,7 @@ SAVE_S = 60.0
 RELIEVE_S = 1.0
 STORED_SHARE = 1 / 8
 """Of the machine's memory, for cells of others' circuits that wait here for links or for readers."""
+NO_GATEWAY = "The owner of this node does not let it be a gateway: entry is not among its agent's --flags."
 
 log = logging.getLogger("fogagent")
 
@@ -68,8 +73,10 @@ class Overlay:
         part: Part,
         rng: Random,
         on_change: Callable[[], None] = lambda: None,
+        receiver: Receiver | None = None,
     ) -> None:
-        """``on_change`` is called when `status` should be told before the next heartbeat.
+        """``on_change`` is called when `status` should be told before the next heartbeat; ``receiver`` takes
+        on tasks that are brought over circuits; None: nobody does.
 
         Raises:
             ValueError: a key or a certificate in the folder is none.
@@ -79,12 +86,13 @@ class Overlay:
         self._onion_secret = load_or_create_onion_key(home.onion_key)
         self._certificate = LinkCertificate.load_or_create(home.link_certificate, self._me)
         self._links = Links(self._certificate, self._on_frame, self._on_closed)
+        self._receiver = receiver
         self._exits = ExitStreams(part.exit_policy, limit=_limit(part))
         self._switch = Switch(
             self._me,
             self._onion_secret,
             reach=self._reach,
-            on_begin=self._exits.on_begin,
+            on_begin=self._on_begin,
             relays=part.relays,
             creates_per_s=affordable_per_s(),
             clock=time.monotonic,
@@ -163,6 +171,12 @@ class Overlay:
     async def try_circuit(self, order: TryCircuit) -> CircuitTried:
         return await try_circuit(self.client, self._directory, order)
 
+    async def carry(self, order: Carry, content: BinaryIO, within_s: float) -> Carried:
+        """Bring an order and its content to another node. Raises OSError if the content cannot be read."""
+        if not self._part.enters:
+            return not_carried(order, NO_GATEWAY)
+        return await carry(self.client, order, content, within_s)
+
     def want(self, wishes: Wishes) -> None:
         """Have circuits ready for such wishes."""
         self.client.want(wishes)
@@ -203,9 +217,19 @@ class Overlay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.client.close()
+        if self._receiver is not None:
+            await self._receiver.close()
         await self._exits.close()
         await self._links.close()
         self._save()
+
+    # --- Streams that end here ---------------------------------------------------------------------
+
+    def _on_begin(self, stream: Stream, asked: bytes) -> None:
+        if asked == TASK and self._receiver is not None:
+            self._receiver.on_begin(stream)
+        else:
+            self._exits.on_begin(stream, asked)
 
     # --- Links -------------------------------------------------------------------------------------
 

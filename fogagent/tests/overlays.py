@@ -6,19 +6,46 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from fogagent.blobs import BlobCache
 from fogagent.home import Home
 from fogagent.identity import Identity
+from fogagent.messages import Run
+from fogagent.overlay import letters
 from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.exit_policy import Allowance, ExitPolicy
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
+from fogagent.overlay.receiving import Receiver
 from fogagent.overlay.stream import Isolation, Target
+from fogagent.tests.letters import PANEL
+
+
+@dataclass
+class Desk:
+    """What an agent has behind its part in the overlay: here it only notes what it is to run."""
+
+    identity: Identity
+    blobs: BlobCache
+    runs: list[Run] = field(default_factory=list)
+    refusal: str = ""
+    """Said of all that comes."""
+
+    def receiver(self) -> Receiver:
+        return Receiver(self.read, self.blobs, self.take_on)
+
+    def read(self, letter: bytes) -> Run:
+        return letters.read(letter, self.identity, PANEL.public_key, time.time())
+
+    def take_on(self, run: Run) -> str:
+        if not self.refusal:
+            self.runs.append(run)
+        return self.refusal
 
 
 @dataclass
@@ -28,6 +55,7 @@ class Node:
     overlay: Overlay
     relay: Relay
     identity: Identity
+    desk: Desk
 
     async def open(self, wishes: Wishes, port: int, host: str = "127.0.0.1") -> Stream:
         return await self.overlay.open_stream(wishes, 600.0, 1, Target(host, port), Isolation())
@@ -52,11 +80,13 @@ async def node(folder: Path, number: int, flags: list[str], allow: str) -> Node:
     identity = Identity.generate()
     allowances = [Allowance.parse(allow)] if allow else []
     policy = ExitPolicy(allowances) if "exit" in flags else None
+    desk = Desk(identity, BlobCache(folder / "blobs"))
     overlay = Overlay(
         Home(folder),
         identity,
         Part(relays="relay" in flags, enters="entry" in flags, exit_policy=policy, host="127.0.0.1"),
         Random(number),
+        receiver=desk.receiver(),
     )
     facts = await overlay.start()
     relay = Relay(
@@ -69,7 +99,7 @@ async def node(folder: Path, number: int, flags: list[str], allow: str) -> Node:
         address=facts.address,
         flags=flags,
     )
-    return Node(overlay, relay, identity)
+    return Node(overlay, relay, identity, desk)
 
 
 def know(those: Sequence[Node], listed: Sequence[Node]) -> None:
