@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from fogagent.drivers.base import Result
-from fogagent.messages import CircuitTried, Facts, FromPanel, OverlayFacts, Piece, Problem, Welcome
+from fogagent.messages import (
+    Carried,
+    CircuitTried,
+    Facts,
+    FromPanel,
+    OverlayFacts,
+    Piece,
+    Problem,
+    Run,
+    Welcome,
+)
 from fogagent.overlay.directory import BadDirectory, Changes, Directory
 
 
@@ -140,6 +150,20 @@ class CircuitTrialEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class CarryEnded:
+    """What came of bringing an order to another node."""
+
+    carried: Carried
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A gateway has brought an order of our panel, and its content, which is in the cache."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """The time that `AgentState.wake_at` named has come."""
 
@@ -169,6 +193,8 @@ Event: TypeAlias = (
     | OverlayStarted
     | OverlayChanged
     | CircuitTrialEnded
+    | CarryEnded
+    | Brought
     | Ticked
     | StopAsked
 )

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from fogagent.messages import (
     Blob,
+    Carry,
     Chunk,
     Finished,
     FromAgent,
@@ -130,6 +131,21 @@ class RunTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class Bring:
+    """Bring this order, whose content is inline or in the cache, to its node; `CarryEnded` follows."""
+
+    order: Carry
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGateway:
+    """What the gateway is told that has `Brought` an order; empty: it is taken on, or was known before."""
+
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TellOverlay:
     """Tell the panel how this node's part in the overlay is, if it takes part."""
 
@@ -182,6 +198,8 @@ Instruction: TypeAlias = (
     | KeepDirectory
     | OpenTunnels
     | RunTrial
+    | Bring
+    | AnswerGateway
     | TellOverlay
     | ConnectAfter
     | KeepAlive

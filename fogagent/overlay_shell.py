@@ -5,21 +5,30 @@ Nothing that fails in the overlay may end the agent, whose jobs know nothing of 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from random import Random
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
-from fogagent.events import CircuitTrialEnded, Event, OverlayChanged, OverlayStarted
+from fogagent.blobs import BlobCache
+from fogagent.events import Brought, CarryEnded, CircuitTrialEnded, Event, OverlayChanged, OverlayStarted
 from fogagent.home import Home
 from fogagent.identity import Identity
-from fogagent.messages import CircuitTried, FromAgent, TryCircuit, TunnelSpec
+from fogagent.messages import Blob, Carried, Carry, CircuitTried, FromAgent, Run, TryCircuit, TunnelSpec
+from fogagent.overlay import letters
+from fogagent.overlay.carrying import not_carried
 from fogagent.overlay.directory import Directory
 from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
+from fogagent.overlay.receiving import Receiver
+
+NO_PART = "This node takes no part in the overlay."
 
 log = logging.getLogger("fogagent")
 
@@ -38,14 +47,19 @@ class OverlayShell:
         part: Part | None,
         rng: Random,
         *,
+        panel_key: bytes,
+        blobs: BlobCache,
         feed: Feed,
         post: Post,
         spawn: Spawn,
     ) -> None:
         """Raises ValueError: a key or a certificate of the overlay is none."""
+        self._identity, self._panel_key, self._blobs = identity, panel_key, blobs
         self._feed, self._post, self._spawn = feed, post, spawn
-        self._overlay = Overlay(home, identity, part, rng, self._changed) if part else None
+        receiver = Receiver(self._read_letter, blobs, self._take_on)
+        self._overlay = Overlay(home, identity, part, rng, self._changed, receiver) if part else None
         self._is_on = False
+        self._refusal = ""  # of what a gateway brought last
 
     def start(self) -> None:
         if self._overlay is not None:
@@ -83,14 +97,53 @@ class OverlayShell:
         self._spawn(self._try_circuit(order))
 
     async def _try_circuit(self, order: TryCircuit) -> None:
-        sentence = "This node takes no part in the overlay."
-        tried = CircuitTried(trial=order.trial, ok=False, sentence=sentence)
+        tried = CircuitTried(trial=order.trial, ok=False, sentence=NO_PART)
         if self._overlay is not None:
             sentence = "This node failed at the trial; its log tells more."
             tried = msgspec.structs.replace(tried, sentence=sentence)
             with _contained("trying a circuit"):
                 tried = await self._overlay.try_circuit(order)
         self._feed(CircuitTrialEnded(tried))
+
+    # --- Carrying ----------------------------------------------------------------------------------
+
+    def bring(self, order: Carry, within_s: float) -> None:
+        self._spawn(self._carry(order, within_s))
+
+    async def _carry(self, order: Carry, within_s: float) -> None:
+        carried = not_carried(order, NO_PART)
+        if self._overlay is not None:
+            carried = not_carried(order, "This gateway failed at it; its log tells more.")
+            with _contained("carrying an order"):
+                carried = await self._carried(self._overlay, order, within_s)
+        self._feed(CarryEnded(carried))
+
+    async def _carried(self, overlay: Overlay, order: Carry, within_s: float) -> Carried:
+        content = await self._open(order.content)
+        if content is None:
+            return not_carried(order, "Its content vanished from this gateway's cache.")
+        with content:
+            return await overlay.carry(order, content, within_s)
+
+    async def _open(self, blob: Blob) -> BinaryIO | None:
+        if blob.inline is not None:
+            return BytesIO(blob.inline)
+        return await asyncio.to_thread(self._blobs.open, blob.sha256)
+
+    def _read_letter(self, letter: bytes) -> Run:
+        """Raises BadLetter."""
+        return letters.read(letter, self._identity, self._panel_key, time.time())
+
+    def _take_on(self, run: Run) -> str:
+        """Why this agent does not take it on; empty where it does."""
+        self._feed(Brought(run))
+        return self._refusal
+
+    def answer_gateway(self, refusal: str) -> None:
+        """What the state machine says, while it is fed what was brought."""
+        self._refusal = refusal
+
+    # --- The end -----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         if self._overlay is not None:

@@ -42,7 +42,9 @@ from fogagent.events import (
 from fogagent.home import Home
 from fogagent.identity import Identity
 from fogagent.instructions import (
+    AnswerGateway,
     Beat,
+    Bring,
     CancelJob,
     Close,
     ConnectAfter,
@@ -152,7 +154,15 @@ class Agent:
             rng=rng,
         )
         self._overlay = OverlayShell(
-            home, identity, part, rng, feed=self._feed, post=self._outgoing.post, spawn=self._spawn
+            home,
+            identity,
+            part,
+            rng,
+            panel_key=panel_key,
+            blobs=self._blobs,
+            feed=self._feed,
+            post=self._outgoing.post,
+            spawn=self._spawn,
         )
         self._blob_turn = asyncio.Lock()  # chunks of a blob are written in their order
         self._tasks: set[asyncio.Task[None]] = set()
@@ -457,6 +467,12 @@ class Agent:
     def _run_trial(self, instruction: RunTrial) -> None:
         self._overlay.run_trial(instruction.order)
 
+    def _bring(self, instruction: Bring) -> None:
+        self._overlay.bring(instruction.order, instruction.within_s)
+
+    def _answer_gateway(self, instruction: AnswerGateway) -> None:
+        self._overlay.answer_gateway(instruction.refusal)
+
     # --- The machine -------------------------------------------------------------------------------
 
     async def _watch_drivers(self) -> None:
@@ -529,6 +545,8 @@ _ACTS: dict[type[Instruction], Callable[[Agent, Any], None]] = {
     KeepDirectory: Agent._keep_directory,
     OpenTunnels: Agent._open_tunnels,
     RunTrial: Agent._run_trial,
+    Bring: Agent._bring,
+    AnswerGateway: Agent._answer_gateway,
     TellOverlay: Agent._tell_overlay,
     ConnectAfter: Agent._connect_after,
     KeepAlive: Agent._keep_alive,

@@ -20,6 +20,7 @@ import msgspec
 
 from fogagent.attempts import Kept, Memory, Unacknowledged, Work, complaint
 from fogagent.backoff import CAP_S, Backoff
+from fogagent.carrying_state import Carriages
 from fogagent.downloads import MAX_STALLS, Download, Downloads
 from fogagent.drivers.base import Result
 from fogagent.events import (
@@ -27,7 +28,9 @@ from fogagent.events import (
     BlobFailed,
     BlobReady,
     BlobWanted,
+    Brought,
     CacheChanged,
+    CarryEnded,
     CircuitTrialEnded,
     Connected,
     DirectoryAccepted,
@@ -48,6 +51,7 @@ from fogagent.events import (
     Ticked,
 )
 from fogagent.instructions import (
+    AnswerGateway,
     Beat,
     CancelJob,
     Close,
@@ -73,6 +77,7 @@ from fogagent.messages import (
     Ack,
     Acknowledge,
     Cancel,
+    Carry,
     Challenge,
     Chunk,
     Configure,
@@ -108,6 +113,7 @@ MAX_HOLDING = 10_000
 INTERRUPTED = "The agent was restarted while this attempt was running."
 CANCELLED_BEFORE = "Cancelled before this node had started it."
 CANCELLED_HERE = "Cancelled."
+STOPPING = "This node is stopping."
 
 
 class AgentState:
@@ -130,6 +136,7 @@ class AgentState:
         self._ended = Memory(self._unacknowledged.ended())
         self._work: dict[int, Work] = {}
         self._downloads = Downloads()
+        self._carriages = Carriages(self._downloads)
         self._directory = directory
         self._rng = rng
         self._backoff = Backoff(rng)
@@ -150,7 +157,8 @@ class AgentState:
         stalls = self._downloads.wake_at() if self.connected and self._downloads else None
         beat = self._rhythm.next_at if self.connected else None
         facts = self._facts_at if self.connected else None
-        times = (beat, self._report_at, facts, stalls, self._directory.wake_at())
+        carriages = self._carriages.wake_at()
+        times = (beat, self._report_at, facts, stalls, carriages, self._directory.wake_at())
         return min((at for at in times if at is not None), default=None)
 
     # --- The connection ----------------------------------------------------------------------------
@@ -264,6 +272,8 @@ class AgentState:
             yield CancelJob(cancel.attempt, cancel.sentence or CANCELLED_HERE)
         elif work is not None:
             yield from self._finish(cancel.attempt, Outcome.CANCELLED, cancel.sentence, now)
+        elif cancel.attempt in self._carriages:  # another node's, which is told itself
+            yield from self._carriages.withdraw(cancel.attempt, cancel.sentence)
         elif cancel.attempt not in self._ended:
             # Never seen: its Run may come later and must then find it ended; the panel must hear
             # of an end in any case, or it would wait for one for ever.
@@ -325,14 +335,36 @@ class AgentState:
         if self.connected:  # else the panel has long gone by the trial's deadline
             yield Send(event.tried)
 
+    # --- Carrying ----------------------------------------------------------------------------------
+
+    def _on_carry(self, order: Carry, now: Moment) -> Iterator[Instruction]:
+        """`Carried` answers it, in place of an `Acknowledge`."""
+        if not self._stopping:
+            yield from self._carriages.take(order, now.tick)
+
+    def _on_carry_ended(self, event: CarryEnded, now: Moment) -> Iterator[Instruction]:
+        yield from self._carriages.ended(event.carried, now.tick)
+
+    def _on_brought(self, event: Brought, now: Moment) -> Iterator[Instruction]:
+        if self._stopping:
+            yield AnswerGateway(STOPPING)
+            return
+        yield from self._on_run(event.run, now)
+        yield AnswerGateway()
+
     # --- Blobs -------------------------------------------------------------------------------------
 
     def _on_blob_ready(self, event: BlobReady, now: Moment) -> Iterator[Instruction]:
-        for attempt in self._downloads.close(event.sha256):
-            work = self._work[attempt]
+        for work in self._waited_for(event.sha256):
             work.missing.discard(event.sha256)
             if not work.missing:
                 yield StartJob(work.run)
+        yield from self._carriages.fetched(event.sha256, now.tick)
+
+    def _waited_for(self, sha256: str) -> list[Work]:
+        """Who waited for a blob that has come, or will not. What is to be carried waits for others, too."""
+        works = (self._work.get(attempt) for attempt in self._downloads.close(sha256))
+        return [work for work in works if work is not None and sha256 in work.missing]
 
     def _on_blob_wanted(self, event: BlobWanted, now: Moment) -> Iterator[Instruction]:
         fetch = self._downloads.missing_from(event.sha256, event.index, now.tick)
@@ -340,8 +372,9 @@ class AgentState:
             yield Send(fetch)
 
     def _on_blob_failed(self, event: BlobFailed, now: Moment) -> Iterator[Instruction]:
-        for attempt in self._downloads.close(event.sha256):
-            yield from self._finish(attempt, Outcome.CRASHED, event.sentence, now)
+        for work in self._waited_for(event.sha256):
+            yield from self._finish(work.run.attempt, Outcome.CRASHED, event.sentence, now)
+        yield from self._carriages.lost(event.sha256, event.sentence)
 
     def _unstall(self, download: Download, now: Moment) -> Iterator[Instruction]:
         if download.stalls < MAX_STALLS:
@@ -377,6 +410,7 @@ class AgentState:
             self._report_at = None
             for attempt, work in self._work.items():
                 yield from self._report_due(attempt, work, now)
+        yield from self._carriages.on_tick(now.tick)
         if not self.connected:
             return
         if self._rhythm.is_due(now.tick):
@@ -485,12 +519,15 @@ _EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] 
     OverlayStarted: AgentState._on_overlay_started,
     OverlayChanged: AgentState._on_overlay_changed,
     CircuitTrialEnded: AgentState._on_trial_ended,
+    CarryEnded: AgentState._on_carry_ended,
+    Brought: AgentState._on_brought,
     Ticked: AgentState._on_tick,
     StopAsked: AgentState._stop,
 }
 
 _MESSAGES: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] = {
     Run: AgentState._on_run,
+    Carry: AgentState._on_carry,
     Cancel: AgentState._on_cancel,
     Configure: AgentState._on_configure,
     Ack: AgentState._on_ack,
