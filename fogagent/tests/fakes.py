@@ -39,6 +39,7 @@ from fogagent.messages import (
     decode_from_agent,
     encode_frame,
 )
+from fogagent.overlay.part import Part
 from fogagent.shell import Agent
 
 T = TypeVar("T")
@@ -205,7 +206,9 @@ class FakeWorkers:
         self.closed = True
 
 
-def agent_for(panel: FakePanel, path: Path, workers: FakeWorkers, panel_key: bytes = b"") -> Agent:
+def agent_for(
+    panel: FakePanel, path: Path, workers: FakeWorkers, panel_key: bytes = b"", part: Part | None = None
+) -> Agent:
     def describe(drivers: list[DriverFact]) -> Facts:
         return FACTS
 
@@ -220,6 +223,7 @@ def agent_for(panel: FakePanel, path: Path, workers: FakeWorkers, panel_key: byt
         facts=FACTS,
         describe=describe,
         rng=Random(1),
+        part=part,
     )
 
 
