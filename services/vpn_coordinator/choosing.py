@@ -49,10 +49,18 @@ def _turn(gateway: int, tried: Sequence[int]) -> int:
 
 
 def gateways(rng: Random) -> Gateways:
-    """Nodes that mainly are gateways, and others that may be."""
-    found = dict.fromkeys(_some(able().filter(node_type=NodeType.GATEWAY), rng), True)
-    found |= dict.fromkeys(_some(able().exclude(node_type=NodeType.GATEWAY), rng), False)
+    found = look_for(rng)
     return Gateways(found, _under_way(found), rng)
+
+
+def look_for(rng: Random) -> dict[int, bool]:
+    """Nodes that can be gateways now, by id: all, or of many some that mainly are and some others."""
+    all_of_few = dict(able().order_by("id").values_list("id", "node_type")[: LOOKED_AT + 1])
+    if len(all_of_few) <= LOOKED_AT:
+        return {node_id: kind == NodeType.GATEWAY for node_id, kind in all_of_few.items()}
+    start = rng.randint(0, Node.objects.order_by("-id").values_list("id", flat=True)[0])
+    found = dict.fromkeys(_some(able().filter(node_type=NodeType.GATEWAY), start), True)
+    return found | dict.fromkeys(_some(able().exclude(node_type=NodeType.GATEWAY), start), False)
 
 
 def able() -> QuerySet[Node]:
@@ -61,10 +69,8 @@ def able() -> QuerySet[Node]:
     return speaking.exclude(availability=Availability.MAINTENANCE)
 
 
-def _some(nodes: QuerySet[Node], rng: Random) -> list[int]:
+def _some(nodes: QuerySet[Node], start: int) -> list[int]:
     ids = nodes.order_by("id").values_list("id", flat=True)
-    last = Node.objects.order_by("-id").values_list("id", flat=True).first() or 0
-    start = rng.randint(0, last)
     found = list(ids.filter(id__gt=start)[:LOOKED_AT])
     return found + list(ids.filter(id__lte=start)[: LOOKED_AT - len(found)])
 

@@ -44,7 +44,7 @@ class Fog:
             flags=["compute", "relay"],
         )
         self.gateways = [self.add(f"gate-{number}", **columns) for number in range(gateways)]
-        say(self.node)
+        say_address(self.node)
         publish(NOW)
 
     def add(self, name: str, **columns: Any) -> Node:
@@ -52,7 +52,7 @@ class Fog:
         node = self._make_node(
             **{"name": name, "flags": ["relay", "entry"], "node_type": "gateway", **columns}
         )
-        say(node)
+        say_address(node)
         return node
 
     def attempt(self, node: Node | None = None, now: datetime = NOW) -> Attempt:
@@ -79,6 +79,11 @@ class Fog:
 
     def one(self, now: datetime = NOW) -> Carriage:
         return self.carry(self.attempt(now=now), now=now)[0]
+
+
+def say_address(node: Node, **different: Any) -> None:
+    """Each in a network of its own."""
+    assert say(node, **{"address": f"10.{node.id % 250}.0.1:9001", **different}) == []
 
 
 def order(attempt: Attempt, content: bytes | None = CONTENT) -> Run:

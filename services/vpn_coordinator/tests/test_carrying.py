@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from random import Random
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,7 +17,7 @@ from nodes import inbox
 from nodes.identity import panel_identity
 from nodes.models import Node, Order
 from nodes.relay_directory.publishing import PAUSE_S, publish
-from services.vpn_coordinator import sweeping
+from services.vpn_coordinator import choosing, sweeping
 from services.vpn_coordinator.carried import note_carried
 from services.vpn_coordinator.carrying import NO_GATEWAY, NOT_LISTED, carry_orders
 from services.vpn_coordinator.models import Carriage
@@ -112,6 +113,20 @@ class TestAsking:
         assert {node_id for _, node_id, _ in pending()} == {fog.gateways[0].id}
         publish(NOW + timedelta(seconds=PAUSE_S))
         assert fog.one().gateway_id == other.id
+
+    def test_of_many_some_of_both_kinds_are_looked_at_and_all_have_their_turn(
+        self, make_node: MakeNode, submitter: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(choosing, "LOOKED_AT", 2)
+        fog = Fog(make_node, submitter, gateways=4)
+        others = [fog.add(f"edge-{number}", node_type="edge_device") for number in range(4)]
+        publish(NOW + timedelta(seconds=PAUSE_S))
+        seen: set[int] = set()
+        for seed in range(40):
+            found = choosing.look_for(Random(seed))
+            assert sorted(found.values()) == [False, False, True, True]
+            seen |= found.keys()
+        assert seen == {one.id for one in [*fog.gateways, *others]}
 
     def test_many_cost_few_queries(
         self, fog: Fog, django_assert_max_num_queries: DjangoAssertNumQueries
