@@ -370,7 +370,6 @@ class Agent:
             attempt=run.attempt,
             driver=run.driver,
             payload=await self._content(run.payload),
-            payload_sha256=run.payload.sha256 if run.payload else "",
             image=run.image,
             args=tuple(run.args),
             env=run.env,

@@ -27,12 +27,12 @@ class Job:
 
     ``payload`` is the script (python), the module (wasm) or empty (command, container), where
     ``args`` is the argv. ``network`` is the submitter's wish; the owner's permission is asked too.
+    ``sealed``: it came sealed, so drivers keep everything of it in memory and write nothing to disk.
     """
 
     attempt: int
     driver: str
     payload: bytes = b""
-    payload_sha256: str = ""
     image: str = ""
     args: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
@@ -41,6 +41,7 @@ class Job:
     cpu_millis: int = 1000
     memory_mb: int = 256
     network: bool = False
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +42,11 @@ def run(job: Job, workshop: Workshop) -> Ending:
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         return Ending(outcome=Outcome.UNAVAILABLE, sentence=NOT_INSTALLED)
-    with sandbox(bubblewrap, job) as box:
+    with sandbox(bubblewrap, job) as box, workshop.stdin_file(job) as stdin:
         finish = run_program(
             box.argv,
             workshop.capture,
-            stdin=workshop.stdin_file(job),
+            stdin=stdin,
             memory_mb=job.memory_mb,
             pass_fds=box.descriptors,
         )
@@ -150,8 +149,8 @@ def _file_system(job: Job) -> list[str]:
 
 @contextlib.contextmanager
 def _unnamed_file(content: bytes = b"") -> Iterator[IO[bytes]]:
-    """An open file with this content that no path leads to."""
-    with tempfile.TemporaryFile() as file:
+    """An open file with this content that no path leads to, and that is on no disk."""
+    with os.fdopen(os.memfd_create("fogagent"), "w+b") as file:
         file.write(content)
         file.seek(0)
         yield file

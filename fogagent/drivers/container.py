@@ -22,6 +22,7 @@ ANSWER_S = 2.0
 REMOVE_S = 10.0
 NAME_PREFIX = "fogagent-"
 NOT_ENABLED = "Not enabled by this machine's owner. Start the agent with --allow container."
+NOT_SEALED = "driver: a container engine writes to disk what it runs; a private task needs another driver."
 MAX_PROCESSES = 256
 
 # Exit codes by which docker, podman and nerdctl say that the container did not get to run.
@@ -64,9 +65,8 @@ def run(job: Job, workshop: Workshop) -> Ending:
     if engine.reason:
         return Ending(outcome=Outcome.UNAVAILABLE, sentence=engine.reason)
     name = container_name(workshop.agent_pid, job.attempt)
-    finish = run_program(
-        [engine.path, *_arguments(job, name)], workshop.capture, stdin=workshop.stdin_file(job)
-    )
+    with workshop.stdin_file(job) as stdin:
+        finish = run_program([engine.path, *_arguments(job, name)], workshop.capture, stdin=stdin)
     return _ending(job, finish.status)
 
 
@@ -98,6 +98,8 @@ def _refusal(job: Job, permissions: Permissions) -> Ending | None:
         return Ending(outcome=Outcome.UNAVAILABLE, sentence=NOT_ENABLED)
     if job.network and not permissions.allow_network:
         return Ending(outcome=Outcome.UNAVAILABLE, sentence=NO_NETWORK)
+    if job.sealed:
+        return Ending(outcome=Outcome.INVALID, sentence=NOT_SEALED)
     if not job.image or job.image.startswith("-"):
         return Ending(outcome=Outcome.INVALID, sentence="image: must name a container image.")
     return None

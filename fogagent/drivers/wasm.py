@@ -19,14 +19,16 @@ def run(job: Job, workshop: Workshop) -> Ending:
             "payload: must be a WebAssembly core module in binary form (not text, not a component)."
         )
     try:
-        module = workshop.modules.compile(job.payload)
+        compile_ = workshop.modules.compile_unkept if job.sealed else workshop.modules.compile
+        module = compile_(job.payload)
     except wasmtime.WasmtimeError as error:
         return _invalid(f"payload: must be a WASI module that can run here: {_first_line(error)}")
-    program = wasi.Program(module=module, argv=("module.wasm", *job.args), stdin=workshop.stdin_file(job))
-    try:
-        return wasi.execute(workshop.modules.engine, program, job, workshop.capture)
-    except wasi.NotACommandError:
-        return _invalid("payload: must be a WASI command; this module does not export `_start`.")
+    with workshop.stdin_file(job) as stdin:
+        program = wasi.Program(module=module, argv=("module.wasm", *job.args), stdin=stdin)
+        try:
+            return wasi.execute(workshop.modules.engine, program, job, workshop.capture)
+        except wasi.NotACommandError:
+            return _invalid("payload: must be a WASI command; this module does not export `_start`.")
 
 
 def _invalid(sentence: str) -> Ending:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fogagent.drivers.base import Job, Permissions
@@ -20,13 +23,18 @@ class Workshop:
         self.modules = ModuleCache(Path(setup.cache_dir))
         self._scratch = Path(setup.scratch)
 
-    def stdin_file(self, job: Job) -> Path | None:
+    @contextmanager
+    def stdin_file(self, job: Job) -> Iterator[Path | None]:
         """The job's standard input as a file, or None where it has none."""
         if not job.stdin:
-            return None
-        path = self._scratch / "stdin"
-        path.write_bytes(job.stdin)
-        return path
+            yield None
+        elif job.sealed:
+            with memory_file(job.stdin) as path:
+                yield path
+        else:
+            path = self._scratch / "stdin"
+            path.write_bytes(job.stdin)
+            yield path
 
     def visible_directory(self, name: str, content: bytes) -> Path:
         """A directory with this one file in it, to be shown to a program read-only."""
@@ -34,3 +42,12 @@ class Workshop:
         directory.mkdir(mode=0o700, exist_ok=True)
         (directory / name).write_bytes(content)
         return directory
+
+
+@contextmanager
+def memory_file(content: bytes) -> Iterator[Path]:
+    """A file that is on no disk, for as long as the context lasts."""
+    with os.fdopen(os.memfd_create("fogagent"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")
