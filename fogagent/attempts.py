@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
-from fogagent.messages import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Blob, Run
+from fogagent.messages import MAX_MODULE_BYTES, MAX_SEALED_BYTES, MAX_STDIN_BYTES, Blob, Run
 from fogagent.output import OutputBuffer
 
 REMEMBERED_ATTEMPTS = 100_000
@@ -103,8 +103,10 @@ class Memory:
 
 def complaint(run: Run) -> str:
     """Why the order cannot be right, as a sentence for the task's owner, or nothing."""
+    if run.sealed is not None and (wrong := _wrong_beside_sealed(run)):
+        return wrong
     for what, blob, most in (
-        ("payload", run.payload, MAX_MODULE_BYTES),
+        ("payload", run.payload, MAX_MODULE_BYTES if run.sealed is None else MAX_SEALED_BYTES),
         ("stdin", run.stdin, MAX_STDIN_BYTES),
     ):
         if blob is None:
@@ -113,6 +115,15 @@ def complaint(run: Run) -> str:
             return f"{what}: must have at most {most} bytes, has {blob.size}."
         if blob.inline is not None and not _fits(blob, blob.inline):
             return f"{what}: its content does not fit its hash {blob.sha256[:12]}…"
+    return ""
+
+
+def _wrong_beside_sealed(run: Run) -> str:
+    if run.payload is None:
+        return "payload: must be the sealed task."
+    for what in ("image", "args", "env", "stdin"):
+        if getattr(run, what):
+            return f"{what}: must be inside the sealed task, not beside it."
     return ""
 
 

@@ -82,8 +82,11 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
+    """``sealed``: the result of a sealed task that was opened; then ``result`` is what all may see of it."""
+
     attempt: int
     result: Result
+    sealed: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import resource
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     )
     logging.getLogger("websockets").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    leave_no_core_dump()
     try:
         address = PanelAddress.parse(args.join, insecure=args.insecure)
         home = Home(args.state.expanduser().resolve()) if args.state else Home.of(address)
@@ -53,6 +55,12 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         log.error("The state folder cannot be used: %s.", error)
     return ExitCode.FAILED
+
+
+def leave_no_core_dump() -> None:
+    """Keys and opened tasks are in our memory and our workers', and must not get to disk in a crash."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 async def _serve(args: argparse.Namespace, address: PanelAddress, home: Home) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fogagent.messages import LOG_PIECE_BYTES, Piece
+from fogagent.messages import LOG_PIECE_BYTES, Piece, Stream
 
 REPORT_BYTES = 4 * LOG_PIECE_BYTES
 """Output in one report: a third more as base64, it stays well below MAX_FRAME_BYTES."""
@@ -31,6 +31,12 @@ class OutputBuffer:
         if len(pieces) <= 1:
             return [pieces] if pieces else []
         return list(_grouped(_merged(pieces)))
+
+
+def pieces_of(stream: Stream, content: bytes) -> Iterator[Piece]:
+    """A whole stream that is known already, as pieces."""
+    for offset in range(0, len(content), LOG_PIECE_BYTES):
+        yield Piece(stream=stream, offset=offset, data=content[offset : offset + LOG_PIECE_BYTES])
 
 
 def _merged(pieces: list[Piece]) -> Iterator[Piece]:

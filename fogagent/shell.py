@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from random import Random
 from typing import Any, Protocol, TypeVar
@@ -76,6 +77,7 @@ from fogagent.messages import (
     Outcome,
     Piece,
     Run,
+    Sealed,
 )
 from fogagent.outgoing import Outgoing
 from fogagent.overlay.directory import BadDirectory, Changes, Directory, judge
@@ -83,6 +85,8 @@ from fogagent.overlay.directory_file import DirectoryFile
 from fogagent.overlay.directory_holder import DirectoryHolder
 from fogagent.overlay.part import Part
 from fogagent.overlay_shell import OverlayShell
+from fogagent.sealed_runs import SealedRun, outcome_of
+from fogagent.sealing.errors import SealingError
 from fogagent.spool import Spool
 from fogagent.state import AgentState
 
@@ -335,12 +339,13 @@ class Agent:
     # --- Jobs and blobs ----------------------------------------------------------------------------
 
     def _start_job(self, instruction: StartJob) -> None:
-        self._preparing[instruction.run.attempt] = None
-        self._spawn(self._run_job(instruction.run))
+        run = instruction.run
+        self._preparing[run.attempt] = None
+        self._spawn(self._run_job(run) if run.sealed is None else self._run_sealed(run, run.sealed))
 
     async def _run_job(self, run: Run) -> None:
         try:
-            result = await self._result(run)
+            result = await self._result(run.attempt, self._job(run), self._on_output)
         except BadBlob as error:
             result = _end(Outcome.CRASHED, str(error))
         except Exception as error:
@@ -349,15 +354,31 @@ class Agent:
             result = _end(Outcome.CRASHED, f"This node's driver {run.driver} failed: {error!r}.")
         self._feed(Ended(run.attempt, result))
 
-    async def _result(self, run: Run) -> Result:
+    async def _run_sealed(self, run: Run, sealed: Sealed) -> None:
+        task = SealedRun(run, sealed, self._identity)
+        opening = task.open(self._content(run.payload))
         try:
-            job = await self._job(run)
+            ended = await task.end(await self._result(run.attempt, opening, task.gather))
+        except (BadBlob, SealingError) as error:
+            ended = Ended(run.attempt, _end(outcome_of(error), str(error)))
+        except Exception as error:
+            # Said without what the error says: that may be of the task, and logs are kept on disk.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            kind = type(error).__name__
+            log.error("attempt %d: a sealed task failed here with %s\n%s", run.attempt, kind, where)
+            sentence = f"This node failed with the task ({kind}); its log says where."
+            ended = Ended(run.attempt, _end(Outcome.CRASHED, sentence))
+        self._feed(ended)
+
+    async def _result(self, attempt: int, preparing: Awaitable[Job], on_output: OnOutput) -> Result:
+        try:
+            job = await preparing
         finally:
-            cancelled = self._preparing.pop(run.attempt)
+            cancelled = self._preparing.pop(attempt)
         # From here to the workers' own list nothing else gets a turn: no cancel falls in between.
         if cancelled is not None:
             return _end(Outcome.CANCELLED, cancelled)
-        return await self._workers.run(job, self._on_output, self._on_start)
+        return await self._workers.run(job, on_output, self._on_start)
 
     def _on_output(self, attempt: int, piece: Piece) -> None:
         self._feed(Output(attempt, piece))

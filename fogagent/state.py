@@ -94,11 +94,12 @@ from fogagent.messages import (
     Run,
     SetTunnels,
     Started,
+    Stream,
     TryCircuit,
     Watch,
     Welcome,
 )
-from fogagent.output import REPORT_BYTES
+from fogagent.output import REPORT_BYTES, pieces_of
 from fogagent.overlay.directory_holder import DirectoryHolder
 from fogagent.rhythm import Rhythm
 
@@ -442,6 +443,8 @@ class AgentState:
             # Stopping kills the workers: what they then report is our doing, not the job's. The
             # Goodbye has handed the work back.
             return
+        for piece in pieces_of(Stream.SEALED, event.sealed):
+            work.output.add(piece)
         yield from self._report_end(event.attempt, work, event.result)
 
     def _report_end(self, attempt: int, work: Work, result: Result) -> Iterator[Instruction]:

@@ -20,7 +20,6 @@ from msgspec.structs import replace
 
 from fogagent.identity import Identity
 from fogagent.messages import (
-    MAX_MODULE_BYTES,
     MAX_STDIN_BYTES,
     Count,
     Identifier,
@@ -33,8 +32,8 @@ from fogagent.messages import (
     Value,
 )
 from fogagent.overlay.directory import Relay
-from fogagent.sealing.content import new_content_key, open_bytes, seal_pieces
-from fogagent.sealing.errors import Altered, BadContent, NotInDirectory, TooLarge
+from fogagent.sealing.content import KEY_BYTES, new_content_key, open_bytes, seal_pieces
+from fogagent.sealing.errors import Altered, BadContent, NotInDirectory, TooLarge, WrongKey
 from fogagent.sealing.packing import pack, unpack
 from fogagent.sealing.wrapping import TASK, Wrap, binding, unwrap_key, wrap_key
 
@@ -140,7 +139,7 @@ def open_task(content: bytes, sealed: Sealed, identity: Identity) -> SealedSpec:
     Raises:
         WrongKey: not wrapped for this node, reservation and content; or content or wrap were damaged.
         Damaged, UnknownVersion: the content was wrapped so, but is not in a format known here.
-        BadContent: it opened, but is not a task.
+        BadContent: it opened, but is not a task, or not one whose result can be sealed.
     """
     info = TASK + binding(sealed.reservation, identity.public_key, sha256(content).digest())
     key = unwrap_key(sealed.wrapped, identity.sealing, info)
@@ -148,6 +147,7 @@ def open_task(content: bytes, sealed: Sealed, identity: Identity) -> SealedSpec:
     spec = replace(head, payload=payload, stdin=stdin)
     if sentence := _too_large(spec):
         raise BadContent(sentence)
+    _check_result_key(spec.result_key)
     return spec
 
 
@@ -159,10 +159,17 @@ def check_terms(terms: Terms, order: Run) -> None:
             raise Altered(f"The order says {name} = {ordered}, but the submitter sealed {name} = {sealed}.")
 
 
+def _check_result_key(result_key: bytes) -> None:
+    """Before the task runs, not when its result is to be sealed."""
+    try:
+        wrap_key(bytes(KEY_BYTES), result_key, b"")
+    except WrongKey as error:
+        raise BadContent(f"The task has no key that its result can be sealed for: {error}") from error
+
+
 def _too_large(spec: SealedSpec) -> str:
-    """Checked at both ends: the panel, which checks open tasks, cannot see."""
-    if len(spec.payload) > MAX_MODULE_BYTES:
-        return f"A sealed payload has at most {MAX_MODULE_BYTES} bytes, this one {len(spec.payload)}."
+    """Checked at both ends: the panel, which checks open tasks, cannot see. The whole content has a bucket,
+    which leaves less for a payload than an open task may have."""
     if len(spec.stdin) > MAX_STDIN_BYTES:
         return f"Sealed standard input has at most {MAX_STDIN_BYTES} bytes, this one {len(spec.stdin)}."
     return ""

@@ -58,6 +58,18 @@ ENVIRONMENT = _module(
     _wasi("environ_sizes_get", 2) + _wasi("environ_get", 2) + WRITE,
 )
 
+
+def saying(text: bytes) -> bytes:
+    """A module that writes this text to standard output."""
+    escaped = "".join(f"\\{byte:02x}" for byte in b"\x08\0\0\0" + len(text).to_bytes(4, "little") + text)
+    return _module(
+        f"""(data (i32.const 0) "{escaped}")
+        (func (export "_start")
+          (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 2048))))""",
+        WRITE,
+    )
+
+
 EXIT_3 = _module('(func (export "_start") (call $proc_exit (i32.const 3)))', _wasi("proc_exit", 1, ""))
 
 TRAP = _module('(func (export "_start") unreachable)')

@@ -40,7 +40,7 @@ from fogagent.messages import (
     encode_frame,
 )
 from fogagent.overlay.part import Part
-from fogagent.shell import Agent
+from fogagent.shell import Agent, Workers
 
 T = TypeVar("T")
 
@@ -207,7 +207,7 @@ class FakeWorkers:
 
 
 def agent_for(
-    panel: FakePanel, path: Path, workers: FakeWorkers, panel_key: bytes = b"", part: Part | None = None
+    panel: FakePanel, path: Path, workers: Workers, panel_key: bytes = b"", part: Part | None = None
 ) -> Agent:
     def describe(drivers: list[DriverFact]) -> Facts:
         return FACTS

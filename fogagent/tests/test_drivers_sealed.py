@@ -33,7 +33,7 @@ async def pool(sealed_cache: Path) -> AsyncIterator[Pool]:
 
 @pytest.fixture(scope="module")
 def sealed_cache(driver_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of this module's own, with the interpreter in it: whatever else comes to be there, we put there."""
+    """A cache of this module's own, with nothing but the interpreter in it."""
     cache = tmp_path_factory.mktemp("cache")
     cache.chmod(0o700)
     for path in driver_cache.glob("*.cwasm"):
@@ -156,9 +156,8 @@ async def test_a_command_gets_its_input(pool: Pool, sealed_cache: Path, sandbox_
     assert files(sealed_cache) == before
 
 
-async def test_containers_are_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    setup = Setup(str(tmp_path), str(tmp_path), Permissions(allow_container=True), agent_pid=1)
+async def test_containers_are_refused(sealed_cache: Path, tmp_path: Path) -> None:
+    setup = Setup(str(sealed_cache), str(tmp_path), Permissions(allow_container=True), agent_pid=1)
     ending = container.run(new_job("container", image="alpine", sealed=True), workshop.Workshop(setup))
     assert ending.outcome is Outcome.INVALID
     assert "writes to disk" in ending.sentence

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fogagent.identity import Identity, verify
-from fogagent.messages import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Outcome, Run, Sealed, Usage
+from fogagent.messages import MAX_SEALED_BYTES, MAX_STDIN_BYTES, Outcome, Run, Sealed, Usage
 from fogagent.sealing.content import new_content_key, open_bytes, seal_bytes
 from fogagent.sealing.errors import (
     Altered,
@@ -91,7 +91,7 @@ def test_each_reserved_node_opens_the_task_and_nobody_else() -> None:
     st.builds(
         SealedSpec,
         terms=st.just(TERMS),
-        result_key=st.binary(min_size=32, max_size=32),
+        result_key=st.binary(min_size=32, max_size=32).filter(any),
         image=st.text(max_size=50),
         args=st.lists(st.text(max_size=20), max_size=5),
         env=st.dictionaries(st.text(max_size=5), st.text(max_size=20), max_size=5),
@@ -178,26 +178,25 @@ def test_the_node_refuses_an_order_that_differs_from_what_was_sealed(change: dic
         check_terms(SPEC.terms, replace(order, **change))
 
 
-@pytest.mark.parametrize(
-    "large",
-    [{"payload": bytes(MAX_MODULE_BYTES + 1)}, {"stdin": bytes(MAX_STDIN_BYTES + 1)}],
-    ids=["payload", "stdin"],
-)
-def test_too_much_is_refused_where_it_is_sealed_and_where_it_is_opened(large: dict[str, bytes]) -> None:
-    spec = replace(SPEC, **large)
+def test_too_much_input_is_refused_where_it_is_sealed_and_where_it_is_opened() -> None:
+    spec = replace(SPEC, stdin=bytes(MAX_STDIN_BYTES + 1))
     with pytest.raises(TooLarge, match="at most"):
         seal_task(spec)
     key = new_content_key()
-    head = replace(spec, payload=b"", stdin=b"")
-    content = seal_bytes(b"".join(pack(head, [spec.payload, spec.stdin])), key)
+    content = seal_bytes(b"".join(pack(replace(spec, payload=b"", stdin=b""), [b"", spec.stdin])), key)
     first, *_ = ContentKey(key, sha256(content).digest()).wraps(RESERVATION, RELAYS)
     with pytest.raises(BadContent, match="at most"):
         open_task(content, arrived(first), NODES[0])
 
 
 def test_the_largest_task_fits() -> None:
-    spec = replace(SPEC, payload=bytes(MAX_MODULE_BYTES), stdin=bytes(MAX_STDIN_BYTES))
-    assert len(seal_task(spec).content) == BUCKETS[-1]
+    spare = 1000  # for the head
+    spec = replace(
+        SPEC, payload=bytes(room(MAX_SEALED_BYTES) - MAX_STDIN_BYTES - spare), stdin=bytes(MAX_STDIN_BYTES)
+    )
+    assert len(seal_task(spec).content) == BUCKETS[-1] == MAX_SEALED_BYTES
+    with pytest.raises(TooLarge):
+        seal_task(replace(spec, payload=spec.payload + bytes(spare)))
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
@@ -346,6 +345,12 @@ def test_what_was_sealed_as_a_result_must_be_one() -> None:
     sealed = wrap_key(key, SPEC.result_key, RESULT + bound) + NODE.sign(SIGNED, bound) + content
     with pytest.raises(BadContent, match="outcome"):
         open_result(sealed, SUBMITTER, 7, NODE.public_key)
+
+
+@pytest.mark.parametrize("unusable", [bytes(32), b"\1" + bytes(31)], ids=["zero", "one"])
+def test_a_task_whose_result_nobody_could_read_is_refused_before_it_runs(unusable: bytes) -> None:
+    with pytest.raises(BadContent, match="result can be sealed"):
+        open_task(*delivered(replace(SPEC, result_key=unusable)), NODES[0])
 
 
 def test_a_node_is_told_when_nothing_can_be_sealed_for_the_submitter() -> None:

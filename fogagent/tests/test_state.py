@@ -65,6 +65,7 @@ from fogagent.messages import (
     LOG_PIECE_BYTES,
     MAX_FRAME_BYTES,
     MAX_MODULE_BYTES,
+    MAX_SEALED_BYTES,
     Ack,
     Acknowledge,
     Blob,
@@ -85,6 +86,7 @@ from fogagent.messages import (
     Piece,
     Problem,
     Run,
+    Sealed,
     SetTunnels,
     Started,
     Stream,
@@ -465,6 +467,93 @@ def test_work_goes_on_and_is_kept_while_disconnected() -> None:
     assert finished(agent(Ended(5, result()))).attempt == 5
 
 
+# --- Sealed tasks ----------------------------------------------------------------------------------
+
+SEALED = Sealed(reservation=7, wrapped=bytes(80))
+SEALED_RESULT = bytes(i % 251 for i in range(1_000_000))
+
+
+def sealed_run(attempt: int, **changes: object) -> Run:
+    given = {"sealed": SEALED, "payload": Blob(sha256=SHA, size=MAX_SEALED_BYTES)}
+    return run(attempt, **(given | changes))
+
+
+def opened(attempt: int) -> Driven:
+    """A sealed task that runs."""
+    agent = connected()
+    agent.hears(sealed_run(attempt))
+    agent(BlobReady(SHA))
+    agent(JobBegan(attempt))
+    return agent
+
+
+def test_sealed_content_may_be_larger_than_a_module(agent: Driven) -> None:
+    order = sealed_run(5)
+    assert kinds(agent.hears(order)) == [Obtain, Send]
+    assert agent(BlobReady(SHA)) == [StartJob(order)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"payload": Blob(sha256=SHA, size=MAX_SEALED_BYTES + 1)}, "payload: must have at most"),
+        ({"payload": Blob(sha256=SHA, size=3, inline=b"abc")}, "payload: its content does not fit"),
+        ({"payload": None}, "payload: must be the sealed task"),
+        ({"image": "alpine"}, "image: must be inside"),
+        ({"args": ["-v"]}, "args: must be inside"),
+        ({"env": {"A": "1"}}, "env: must be inside"),
+        ({"stdin": Blob(sha256=SHA, size=3)}, "stdin: must be inside"),
+    ],
+)
+def test_nothing_is_given_in_clear_beside_what_is_sealed(
+    agent: Driven, change: dict[str, object], words: str
+) -> None:
+    instructions = agent.hears(sealed_run(5, **change))
+    assert finished(instructions).outcome is Outcome.INVALID
+    assert words in finished(instructions).sentence
+    assert StartJob not in kinds(instructions)
+
+
+def test_a_sealed_result_goes_in_pieces_and_the_last_with_the_end() -> None:
+    agent = opened(5)
+    *logs, end = reports(agent(Ended(5, result(exit_code=None), SEALED_RESULT)))
+    assert [type(log) for log in logs] == [Log] * 3
+    assert isinstance(end, Finished)
+    assert all(len(encode_frame([report])) < MAX_FRAME_BYTES for report in [*logs, end])
+    pieces = [
+        piece for report in [*logs, end] if isinstance(report, Log | Finished) for piece in report.pieces
+    ]
+    assert {piece.stream for piece in pieces} == {Stream.SEALED}
+    assert b"".join(piece.data for piece in pieces) == SEALED_RESULT
+    assert [piece.offset for piece in pieces] == list(range(0, len(SEALED_RESULT), LOG_PIECE_BYTES))
+    assert (end.exit_code, end.sentence, end.truncated) == (None, "", False)
+
+
+def test_a_small_sealed_result_is_one_report() -> None:
+    report = finished(opened(5)(Ended(5, result(exit_code=None), SEALED_RESULT[:4096])))
+    assert [piece.data for piece in report.pieces] == [SEALED_RESULT[:4096]]
+
+
+def test_a_sealed_result_is_told_of_what_never_had_a_worker(agent: Driven) -> None:
+    agent.hears(sealed_run(5))
+    agent(BlobReady(SHA))
+    report = finished(agent(Ended(5, result(Outcome.CANCELLED, exit_code=None), b"sealed")))
+    assert [piece.data for piece in report.pieces] == [b"sealed"]
+
+
+def test_a_result_that_was_half_stored_when_the_agent_died_ends_its_attempt_once() -> None:
+    whole = reports(opened(5)(Ended(5, result(exit_code=None), SEALED_RESULT)))
+    for stored in range(1, len(whole)):
+        kept = [Kept(report.seq, 5, isinstance(report, Finished)) for report in whole[:stored]]
+        agent = Driven(kept, first_seq=1000)
+        report = finished(agent(Began()))
+        assert (report.attempt, report.outcome, report.pieces) == (5, Outcome.UNKNOWN, [])
+        agent(Connected(WELCOME))
+        assert StartJob not in kinds(agent.hears(sealed_run(5)))
+    kept = [Kept(report.seq, 5, isinstance(report, Finished)) for report in whole]
+    assert reports(Driven(kept, first_seq=1000)(Began())) == []
+
+
 # --- A new life ------------------------------------------------------------------------------------
 
 
@@ -610,6 +699,7 @@ def test_the_farewell_gives_the_reason(agent: Driven) -> None:
 # --- Any order of events ---------------------------------------------------------------------------
 
 ATTEMPTS = st.integers(1, 6)
+SEALED_ATTEMPTS = (3, 6)
 
 
 # --- The overlay -----------------------------------------------------------------------------------
@@ -702,7 +792,13 @@ class AnyOrder(RuleBasedStateMachine):
     def order(self, attempt: int, large: bool) -> None:
         if self.agent.state.connected and attempt not in self.settled:
             self.ordered.add(attempt)
-            self.do(Received([run(attempt, payload=BLOB if large else None)]))
+            payload = BLOB if large else None
+            order = (
+                sealed_run(attempt, payload=BLOB)
+                if attempt in SEALED_ATTEMPTS
+                else run(attempt, payload=payload)
+            )
+            self.do(Received([order]))
 
     @rule(attempt=ATTEMPTS)
     def cancel(self, attempt: int) -> None:
@@ -714,17 +810,21 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(choice=st.randoms(use_true_random=False), size=st.integers(1, 300_000))
     def prints(self, choice: Random, size: int) -> None:
         attempt = choice.choice(sorted(self.running))
+        if attempt in SEALED_ATTEMPTS:
+            return  # whose output comes with the end
         for start in range(0, size, LOG_PIECE_BYTES):
             data = bytes(min(LOG_PIECE_BYTES, size - start))
             self.do(printed(attempt, self.printed[attempt], data))
             self.printed[attempt] += len(data)
 
     @precondition(lambda self: self.running)
-    @rule(choice=st.randoms(use_true_random=False))
-    def end(self, choice: Random) -> None:
+    @rule(choice=st.randoms(use_true_random=False), size=st.integers(1, 600_000))
+    def end(self, choice: Random, size: int) -> None:
         attempt = choice.choice(sorted(self.running))
         self.running.discard(attempt)
-        self.do(Ended(attempt, result()))
+        sealed = bytes(size) if attempt in SEALED_ATTEMPTS else b""
+        self.printed[attempt] += len(sealed)
+        self.do(Ended(attempt, result(), sealed))
 
     @precondition(lambda self: self.obtaining)
     @rule(how=st.sampled_from([BlobReady(SHA), BlobWanted(SHA, 0), BlobFailed(SHA, "damaged")]))
