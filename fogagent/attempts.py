@@ -128,5 +128,5 @@ def _wrong_beside_sealed(run: Run) -> str:
 
 
 def _fits(blob: Blob, content: bytes) -> bool:
-    # A wrong hash would poison the cache of compiled modules, which is keyed by it.
+    # As with what is fetched: by its hash the panel, and a submitter who is told, know what ran.
     return len(content) == blob.size and sha256(content).hexdigest() == blob.sha256

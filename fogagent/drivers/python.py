@@ -59,7 +59,7 @@ def _open(job: Job, workshop: Workshop, interpreter: wasmtime.InstancePre) -> It
 
 @contextmanager
 def _sealed(job: Job, workshop: Workshop, interpreter: wasmtime.InstancePre) -> Iterator[wasi.Program]:
-    starter = SEALED_SCRIPT.read_text()
+    starter = SEALED_SCRIPT.read_text(encoding="utf-8")
     with memory_file(job.payload + job.stdin) as stdin:
         yield wasi.Program(
             module=interpreter,
