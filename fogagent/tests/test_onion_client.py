@@ -381,6 +381,17 @@ async def test_nothing_can_be_built_without_relays(user: User) -> None:
     assert "nowhere" in user.client.trouble
 
 
+@pytest.mark.asyncio
+async def test_a_circuit_that_is_not_for_streams_says_nothing_of_those_that_are(user: User) -> None:
+    with pytest.raises(NoCircuit):
+        await user.client.build(Wishes(exit_region="nowhere"))
+    assert not user.client.trouble
+    with pytest.raises(NoCircuit):
+        await user.open(wishes=Wishes(exit_region="nowhere"))
+    await user.client.build(Wishes(hops=1))
+    assert "nowhere" in user.client.trouble
+
+
 def worthless(relay: Relay) -> Relay:
     """Its onion key is a point of low order, with which every secret would be known to everybody."""
     return msgspec.structs.replace(relay, onion_key=bytes(32))

@@ -133,7 +133,7 @@ class OnionClient:
         self._changed = asyncio.Event()
         self._directory_came = asyncio.Event()
         self.trouble = ""
-        """Why the last circuit could not be built; empty since one was."""
+        """Why the last circuit for streams could not be built; empty since one was."""
 
     def use(self, directory: Directory | None) -> None:
         """Choose paths among these relays from now on; None: there are none. Circuits that exist stay."""
@@ -244,33 +244,31 @@ class OnionClient:
         Raises:
             NoCircuit: why the last of several paths came to nothing.
         """
+        last: NoCircuit
         for _ in range(TRIES):
-            own = await self._try(wishes)
-            if own is not None:
-                self.trouble = ""
+            path = self._choose(wishes)
+            try:
+                own = await self.build_over(path, wishes)
+            except NoCircuit as error:
+                last = error
+            else:
+                self.guards.reached(path[0].identity, self._wall())
+                self.times.note(own.build_s, len(path))
                 return own
-        raise NoCircuit(self.trouble)
+        raise last
 
     async def _keep_new(self, wishes: Wishes) -> OwnCircuit:
         """A new circuit for streams of ours. Raises NoCircuit."""
         self._building[wishes] += 1
         try:
             own = await self.build(wishes)
-        finally:
-            self._building[wishes] -= 1
-        self._circuits.append(own)
-        return own
-
-    async def _try(self, wishes: Wishes) -> OwnCircuit | None:
-        """One path; None if nothing came of it, with the reason in ``trouble``."""
-        path = self._choose(wishes)
-        try:
-            own = await self.build_over(path, wishes)
         except NoCircuit as error:
             self.trouble = str(error)
-            return None
-        self.guards.reached(path[0].identity, self._wall())
-        self.times.note(own.build_s, len(path))
+            raise
+        finally:
+            self._building[wishes] -= 1
+        self.trouble = ""
+        self._circuits.append(own)
         return own
 
     async def build_over(self, path: Sequence[Relay], wishes: Wishes) -> OwnCircuit:
@@ -304,8 +302,7 @@ class OnionClient:
 
     def _choose(self, wishes: Wishes) -> tuple[Relay, ...]:
         if self._roster is None:
-            self.trouble = "This node has no directory of relays yet."
-            raise NoCircuit(self.trouble)
+            raise NoCircuit("This node has no directory of relays yet.")
         now = self._clock()
         self._shunned = {relay: until for relay, until in self._shunned.items() if until > now}
         wary = replace(wishes, excluded=wishes.excluded | self._shunned.keys())
@@ -313,8 +310,8 @@ class OnionClient:
             try:
                 return choose(self._roster, each, self.guards, self._me, self._rng, self._wall())
             except NoPath as error:
-                self.trouble = error.sentence
-        raise NoCircuit(self.trouble)
+                last = error
+        raise NoCircuit(last.sentence)
 
     async def _settled(self, link: CellLink, path: Sequence[Relay]) -> Circuit:
         """The circuit when it is open, or closed for whatever reason.
