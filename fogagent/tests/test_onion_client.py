@@ -371,6 +371,24 @@ async def test_when_nothing_goes_on_anywhere_we_do_not_run_from_guard_to_guard(g
 
 
 @pytest.mark.asyncio
+async def test_a_relay_that_is_back_in_the_directory_is_tried_at_once(user: User) -> None:
+    honest = user.net.directory
+    own = await user.client.build(THREE)
+    guard = own.path[0]
+    for box in user.net.boxes[1:]:
+        user.net.take_down(box)
+    with pytest.raises(NoCircuit):
+        await user.client.build(THREE)
+    user.net.down.clear()
+    with pytest.raises(NoCircuit, match="No guard"):  # nobody has told that they are there again
+        await user.client.build(THREE)
+    others = {key: relay for key, relay in honest.relays.items() if key != guard.identity}
+    user.client.use(replace(honest, relays=others))
+    user.client.use(honest)
+    assert (await user.client.build(THREE)).path[0] == guard
+
+
+@pytest.mark.asyncio
 async def test_nothing_can_be_built_without_relays(user: User) -> None:
     user.client._roster = None
     with pytest.raises(NoCircuit, match="no directory"):

@@ -136,8 +136,16 @@ class OnionClient:
         """Why the last circuit for streams could not be built; empty since one was."""
 
     def use(self, directory: Directory | None) -> None:
-        """Choose paths among these relays from now on; None: there are none. Circuits that exist stay."""
+        """Choose paths among these relays from now on; None: there are none. Circuits that exist stay.
+
+        A relay that was not in the directory before is tried at once, whatever it was like when last tried:
+        the panel has just heard from it.
+        """
+        known = _identities(self._roster)
         self._roster = None if directory is None else Roster(directory)
+        for identity in _identities(self._roster) - known:
+            self._shunned.pop(identity, None)
+            self.guards.forgive(identity)
         self._changed.set()
         self._directory_came.set()
 
@@ -404,3 +412,7 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _identities(roster: Roster | None) -> frozenset[bytes]:
+    return roster.everyone.identities if roster else frozenset()

@@ -145,6 +145,10 @@ class Guards:
             " It is used while no other can be."
         )
 
+    def forgive(self, identity: bytes) -> None:
+        """It may be there again: it is tried as soon as its turn comes."""
+        self._failures.pop(identity, None)
+
     def wait_s(self, identity: bytes, now: float) -> float:
         """Seconds until it may be tried again; 0: now."""
         failure = self._failures.get(identity)
