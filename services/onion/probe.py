@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from random import Random
 
+from services.absent import absent
 from services.onion import trials
 from services.onion.models import Trial
 from services.onion.rules import FAILURES_DOWN, HOPS, Measured, Tried, judge
-from services.onion.standing import Standing, named, open_circuits, standing
+from services.onion.standing import Standing, named, open_circuits, standing, still_listed
 from services.onion.trials import Builder, Wanted
 from services.record import Probed
 
@@ -24,14 +25,20 @@ chance = Random()
 
 def probe(now: datetime, last_result_at: datetime | None, rng: Random = chance) -> Probed | None:
     there = standing()
-    if not there.usable:
-        return _judged(there, [])
+    builder = choose(trials.builders(rng), there)
+    if builder is None:
+        return _judged(there, 0, [])
+    wanted = _wanted(builder.identity, there)
     trial = trials.of_choice().first()
-    if trial is None or _is_old(trial, now, last_result_at):
-        return _asked(there, now, rng)
+    if trial is None or _is_old(trial, now, last_result_at) or trials.let_go_if_abandoned(trial, now):
+        trials.ask(builder, wanted, now)
+        return None
     if not trials.end_if_late(trial, now):
         return None
-    return _judged(there, list(trials.of_choice().exclude(ended_at=None)[:FAILURES_DOWN]))
+    if trial.hops < wanted.hops or _is_overtaken(trial, there):
+        trials.ask(builder, wanted, now)
+        return None
+    return _judged(there, wanted.hops, list(trials.of_choice().exclude(ended_at=None)[:FAILURES_DOWN]))
 
 
 def _is_old(trial: Trial, now: datetime, last_result_at: datetime | None) -> bool:
@@ -39,33 +46,36 @@ def _is_old(trial: Trial, now: datetime, last_result_at: datetime | None) -> boo
     return reported or now > trial.deadline_at + OLD_NEWS
 
 
-def _asked(there: Standing, now: datetime, rng: Random) -> Probed | None:
-    """Have a node try; what can be said at once where none can."""
-    builder = choose(trials.builders(rng), there)
-    if builder is None:
-        return _judged(there, [])
-    # Up to an exit where there is one, since that is what tunnels need.
-    to_exit = bool(there.exits - {builder.identity})
-    trials.ask(builder, Wanted(hops=_hops(builder, there), to_exit=to_exit), now)
-    return None
+def _is_overtaken(trial: Trial, there: Standing) -> bool:
+    """Whether relays came or went since it was asked, so that its node would be asked for something else."""
+    wanted = _wanted(bytes.fromhex(trial.node.public_key), there)
+    return (trial.hops, trial.to_exit) != (wanted.hops, wanted.to_exit)
+
+
+def _wanted(identity: bytes, there: Standing) -> Wanted:
+    """What this node is to try: up to an exit where there is one, since that is what tunnels need."""
+    return Wanted(hops=_hops(identity, there), to_exit=bool(there.exits - {identity}))
 
 
 def choose(builders: list[Builder], there: Standing) -> Builder | None:
     """The first that finds relays enough, else the one that finds the most; None if none finds any."""
-    best = max(builders, key=lambda builder: _hops(builder, there), default=None)
-    return best if best is not None and _hops(best, there) else None
+    best = max(builders, key=lambda builder: _hops(builder.identity, there), default=None)
+    return best if best is not None and _hops(best.identity, there) else None
 
 
-def _hops(builder: Builder, there: Standing) -> int:
+def _hops(identity: bytes, there: Standing) -> int:
     """No node relays for itself."""
-    return min(HOPS, len(there.usable - {builder.identity}))
+    return min(HOPS, len(there.usable - {identity}))
 
 
-def _judged(there: Standing, ended: list[Trial]) -> Probed:
+def _judged(there: Standing, hops: int, ended: list[Trial]) -> Probed:
     names = {key: one.name for key, one in named(trials.hex_names(ended)).items()}
     return judge(
         Measured(
             relays=len(there.usable),
+            hops=hops,
+            absent=absent("relay"),
+            listed=still_listed(),
             by_flag=there.by_flag,
             circuits=open_circuits(),
             tried=[

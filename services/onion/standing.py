@@ -16,6 +16,7 @@ from fogagent.overlay.onion.roster import takes_part
 from fogpanel.rows import pieces
 from nodes import models as nodes
 from nodes.relay_directory.publishing import published_entry
+from services.absent import NAMED, Absent
 from services.onion.models import OverlayState
 
 AT_ONCE = 500
@@ -23,7 +24,11 @@ AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The relays that may be in a path and the exits among them, by identity; how many have which flag."""
+    """The relays that may be in a path and the exits among them, by identity; how many have which flag.
+
+    All of them are connected. Who went stays in the directory for a while, for the sake of those that come
+    right back, but no circuit gets through it meanwhile.
+    """
 
     usable: frozenset[bytes]
     exits: frozenset[bytes]
@@ -31,7 +36,8 @@ class Standing:
 
 
 def standing() -> Standing:
-    usable = list(usable_relays())
+    connected = _dialled().filter(node__connected=True).only("published")
+    usable = list(_usable(connected.iterator(AT_ONCE)))
     flags = Counter(flag for relay in usable for flag in relay.flags)
     exits = frozenset(relay.identity for relay in usable if "exit" in relay.flags)
     return Standing(frozenset(relay.identity for relay in usable), exits, flags)
@@ -48,8 +54,18 @@ def listed(flag: str = "") -> QuerySet[nodes.Relay]:
 
 def usable_relays() -> Iterator[Relay]:
     """What the newest version of the directory says of those that may be in a path."""
-    rows = listed("relay").exclude(address="").only("published")
-    return _usable(rows.iterator(AT_ONCE))
+    return _usable(_dialled().only("published").iterator(AT_ONCE))
+
+
+def still_listed() -> Absent:
+    """Relays that are not connected and that nodes still choose."""
+    gone = _dialled().filter(node__connected=False).order_by("-node__disconnected_at")
+    names = tuple(gone.values_list("node__name", flat=True)[:NAMED])
+    return Absent(gone.count() if len(names) == NAMED else len(names), names)
+
+
+def _dialled() -> QuerySet[nodes.Relay]:
+    return listed("relay").exclude(address="")
 
 
 def _usable(rows: Iterable[nodes.Relay]) -> Iterator[Relay]:

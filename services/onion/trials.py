@@ -114,6 +114,17 @@ def end_if_late(trial: Trial, now: datetime) -> bool:
     return True
 
 
+def let_go_if_abandoned(trial: Trial, now: datetime) -> bool:
+    """Whether its node went before it told how it went, which says nothing about circuits: it is dropped."""
+    if trial.ended_at is not None or trial.node.connected:
+        return False
+    with transaction.atomic():
+        dropped, _ = Trial.objects.filter(id=trial.id, ended_at=None).delete()
+        outbox.withdraw([_subject(trial)], now)
+        live.changed("relays")
+    return bool(dropped)
+
+
 def _subject(trial: Trial) -> str:
     return f"trial:{trial.id}"
 
@@ -182,9 +193,13 @@ def of_choice() -> QuerySet[Trial]:
 
 
 def last_to_exit(now: datetime) -> Trial | None:
-    """The last that was to end at an exit, if it is not long ago: what it says, it says of tunnels too."""
-    lately = of_choice().filter(to_exit=True, ended_at__gt=now - NEWS)
-    return lately.first()
+    """The last, if it was to end at an exit and is not long ago: what it says, it says of tunnels too.
+
+    Where the last did not lead to an exit there was none, and how it went with those before is old news.
+    """
+    last = of_choice().exclude(ended_at=None).first()
+    lately = last is not None and last.ended_at is not None and last.ended_at > now - NEWS
+    return last if last is not None and last.to_exit and lately else None
 
 
 def of_relays() -> QuerySet[Trial]:

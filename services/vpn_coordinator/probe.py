@@ -8,24 +8,35 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from services.absent import absent
 from services.onion import trials
 from services.record import Probed
-from services.vpn_coordinator.gateways import entries, exits
+from services.vpn_coordinator.gateways import entries, exits, some_relays
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.rules import Checked, Echo, Fog, judge
 from services.vpn_coordinator.standing import bytes_per_s_now, stands
 
 
 def probe(now: datetime, last_result_at: datetime | None) -> Probed | None:
+    tunnels = Tunnel.objects.filter(stopped_at=None).order_by("id").select_related("entry")
+    return judge([checked(tunnel, now) for tunnel in tunnels], fog(now))
+
+
+def fog(now: datetime) -> Fog:
     ready = [one for one in exits() if one.ready]
-    fog = Fog(
+    entering = set(entries().values_list("id", flat=True))
+    relaying = some_relays()
+    return Fog(
         exits=len(ready),
         regions=len({one.region for one in ready}),
-        entries=entries().count(),
+        entries=len(entering),
+        relays=len(relaying),
+        hops=max((len(relaying) - (entry in relaying) for entry in entering), default=0),
         echo=_echo(now),
+        absent_exits=absent("exit"),
+        absent_entries=absent("entry"),
+        absent_relays=absent("relay"),
     )
-    tunnels = Tunnel.objects.filter(stopped_at=None).order_by("id").select_related("entry")
-    return judge([checked(tunnel, now) for tunnel in tunnels], fog)
 
 
 def _echo(now: datetime) -> Echo | None:
@@ -42,4 +53,5 @@ def checked(tunnel: Tunnel, now: datetime) -> Checked:
         age_s=(now - tunnel.created_at).total_seconds(),
         clients=tunnel.clients,
         bytes_per_s=bytes_per_s_now(tunnel, now),
+        hops=tunnel.hops,
     )

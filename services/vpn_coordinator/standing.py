@@ -57,7 +57,10 @@ def stands(tunnel: Tunnel) -> Stands:
             f"{entry.name} has left the fog. Stop this tunnel and make one that enters elsewhere.",
         )
     if not entry.connected:
-        sentence = f"The panel does not hear {entry.name} now. What is open there may go on without it."
+        sentence = (
+            f"The panel does not hear {entry.name} now. What is open there may go on without it; if its "
+            "agent has ended, start it again."
+        )
         return Stands(Standing.SILENT, sentence)
     if tunnel.is_open is None:
         return Stands(Standing.ORDERED, f"{entry.name} has not told yet that it is open.")

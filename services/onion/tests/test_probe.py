@@ -12,7 +12,7 @@ from nodes.models import Node, Order
 from services.models import State
 from services.onion.models import Trial
 from services.onion.probe import OLD_NEWS, probe
-from services.onion.rules import FAILURES_DOWN
+from services.onion.rules import FAILURES_DOWN, LOOK
 from services.onion.tests.cast import (
     DEADLINE,
     NEXT_VERSION,
@@ -133,6 +133,99 @@ class TestAsking:
         assert "no other node is connected" in sentence
 
 
+def stop(*stopped: Node) -> None:
+    """Their agents have ended; the directory still has them."""
+    Node.objects.filter(id__in=[node.id for node in stopped]).update(connected=False, disconnected_at=START)
+
+
+class TestRelaysThatGo:
+    @pytest.fixture
+    def relays(self, make_node: MakeNode) -> list[Node]:
+        relays = make_relays(make_node, 4, exits=1)
+        make_builder(make_node, START)
+        return relays
+
+    def test_who_is_not_connected_is_not_counted_on(self, relays: list[Node]) -> None:
+        stop(*relays[2:])
+        assert looked(START) is None
+        [(_, order)] = orders()
+        assert order.hops == 2
+        answer(Trial.objects.get(), START, relays[:2])
+        state, sentence = found(START + SECOND)
+        assert state == State.DEGRADED
+        assert "2 of 4 are connected. Start the agents of relay-2 and relay-3 again." in sentence
+
+    def test_all_of_them(self, relays: list[Node]) -> None:
+        stop(*relays)
+        assert found(START) == (
+            State.DEGRADED,
+            "All 4 relays are away, so no circuit can be built. "
+            "Start the agents of relay-0, relay-1, relay-2 and 1 more again.",
+        )
+
+    def test_who_has_left_the_fog_is_not_waited_for(self, relays: list[Node]) -> None:
+        stop(*relays)
+        Node.objects.filter(name__startswith="relay").update(archived_at=START)
+        assert "There is no relay" in found(START)[1]
+
+    def test_no_exit_is_asked_for_that_is_not_there(self, relays: list[Node]) -> None:
+        stop(relays[0])
+        looked(START)
+        [(_, order)] = orders()
+        assert (order.hops, order.to_exit) == (3, False)
+
+    @pytest.mark.parametrize("went", [slice(0, 1), slice(2, 4)], ids=["the exit", "two of three hops"])
+    def test_a_trial_that_was_overtaken_is_repeated(self, relays: list[Node], went: slice) -> None:
+        looked(START)
+        answer(Trial.objects.get(), START, relays[:3], ok=False, sentence="One went.")
+        stop(*relays[went])
+        assert looked(START + SECOND) is None
+        assert Trial.objects.count() == 2
+
+    def test_one_over_fewer_relays_than_there_are_again_is_repeated(self, relays: list[Node]) -> None:
+        stop(*relays[2:])
+        looked(START)
+        answer(Trial.objects.get(), START, relays[:2])
+        Node.objects.update(connected=True)
+        assert looked(START + SECOND) is None
+        answer(Trial.objects.latest("id"), START + SECOND, relays[:3])
+        assert found(START + SECOND)[0] == State.OPERATIONAL
+
+    def test_another_node_is_asked_when_the_one_that_was_has_gone(
+        self, relays: list[Node], make_node: MakeNode
+    ) -> None:
+        other = make_builder(make_node, START + NEXT_VERSION, name="other")
+        looked(START)
+        asked = Trial.objects.get()
+        stop(asked.node)
+        assert looked(START + SECOND) is None
+        [(node_id, _)] = orders()
+        assert node_id == Trial.objects.get().node_id != asked.node_id
+        assert other.id in {asked.node_id, node_id}
+        answer(asked, START + SECOND, relays[:3], ok=False)  # it had told, and comes too late
+        assert Trial.objects.get().ended_at is None
+
+    def test_a_circuit_that_fails_for_one_that_went_just_now_says_so(self, relays: list[Node]) -> None:
+        stop(relays[3])
+        looked(START)
+        answer(Trial.objects.get(), START, [], ok=False, sentence="relay-3: Nobody is there.")
+        state, sentence = found(START + SECOND)
+        assert state == State.DEGRADED
+        assert sentence == (
+            "The last circuit failed. From builder: relay-3: Nobody is there. "
+            "relay-3 is away: start it again, or wait a minute until none chooses it."
+        )
+
+    def test_what_was_tried_to_an_exit_that_went_is_old_news(self, relays: list[Node]) -> None:
+        looked(START)
+        answer(Trial.objects.get(), START, [], ok=False, sentence="relay-0: Nobody is there.")
+        assert last_to_exit(START) is not None
+        stop(relays[0])
+        looked(START + SECOND)
+        answer(Trial.objects.latest("id"), START + SECOND, relays[1:])
+        assert last_to_exit(START + SECOND) is None
+
+
 class TestAnswers:
     @pytest.fixture
     def relays(self, make_node: MakeNode) -> list[Node]:
@@ -156,7 +249,7 @@ class TestAnswers:
         answer(self.trial(), START + SECOND, relays, ok=False, sentence=sentence)
         assert found(START + SECOND) == (
             State.DEGRADED,
-            f"The last circuit failed. From builder through relay-0 → relay-1 → relay-2: {sentence}",
+            f"The last circuit failed. From builder through relay-0 → relay-1 → relay-2: {sentence} {LOOK}",
         )
 
     def test_silence_counts_at_the_deadline_and_the_order_is_taken_back(self, relays: list[Node]) -> None:

@@ -17,7 +17,7 @@ from nodes.models import Node, Relay
 from services.vpn_coordinator import live_topics, operations
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.pools import HOPS_MOST
-from services.vpn_coordinator.probe import probe
+from services.vpn_coordinator.probe import fog, probe
 from services.vpn_coordinator.tests.conftest import MakeRelay, MakeTunnel
 from services.vpn_coordinator.views import PAGE_SIZE
 
@@ -399,6 +399,18 @@ def test_the_probe_reads_what_was_told(tunnel: Tunnel) -> None:
 def test_the_probe_without_tunnels(entry: Node, make_relay: MakeRelay) -> None:
     make_relay()
     make_relay(region="eu-north")
+    middle = make_relay(name="middle", flags=["relay"])
     found = probe(timezone.now(), None)
     assert found is not None
     assert (found.state, found.sentence) == ("operational", "No tunnel yet; 2 exits in 2 regions are ready.")
+    Node.objects.filter(id=middle.id).update(connected=False)
+    found = probe(timezone.now(), None)
+    assert found is not None
+    assert found.state == "degraded"
+    assert "2 of 3 are connected. Start the agent of middle again." in found.sentence
+
+
+def test_no_entry_is_a_relay_for_itself(make_relay: MakeRelay) -> None:
+    for _ in range(3):
+        make_relay(flags=["relay", "exit", "entry"])
+    assert (fog(timezone.now()).relays, fog(timezone.now()).hops) == (3, 2)

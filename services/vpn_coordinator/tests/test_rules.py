@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.absent import Absent
 from services.models import State
 from services.vpn_coordinator.costs import Measured, by_hops, by_pool, cost
 from services.vpn_coordinator.pools import POOLS, pool_of
@@ -16,7 +17,10 @@ from services.vpn_coordinator.rules import Checked, Echo, Fog, judge
 from services.vpn_coordinator.standing import Standing
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
-READY = Fog(exits=3, regions=2, entries=1)
+READY = Fog(exits=3, regions=2, entries=1, relays=5, hops=5)
+NO_EXITS = replace(READY, exits=0, regions=0)
+FEW = replace(READY, relays=2, hops=2)
+GONE = Absent(2, ("left", "right"))
 
 
 def after(seconds: float) -> datetime:
@@ -70,20 +74,20 @@ BROKEN = tunnel(Standing.BROKEN, name="mail", sentence="The port is taken.")
         ([], READY, State.OPERATIONAL, "No tunnel yet; 3 exits in 2 regions are ready."),
         (
             [],
-            Fog(exits=1, regions=1, entries=1),
+            replace(READY, exits=1, regions=1),
             State.OPERATIONAL,
             "No tunnel yet; 1 exit in 1 region is ready.",
         ),
         (
             [],
-            Fog(exits=0, regions=0, entries=1),
+            NO_EXITS,
             State.DEGRADED,
             "No tunnel yet, and no exit is ready. Start an agent with relay,exit among its --flags where "
             "traffic may leave.",
         ),
         (
             [],
-            Fog(exits=3, regions=2, entries=0),
+            replace(READY, entries=0, hops=0),
             State.DEGRADED,
             "No tunnel yet; 3 exits in 2 regions would do, but no connected node grants entry. Start an "
             "agent with entry among its --flags on a machine whose programs are to use tunnels.",
@@ -99,7 +103,7 @@ BROKEN = tunnel(Standing.BROKEN, name="mail", sentence="The port is taken.")
         ([BROKEN, BROKEN], READY, State.DOWN, "No tunnel is open. mail: The port is taken."),
         (
             [tunnel()],
-            Fog(exits=0, regions=0, entries=1),
+            NO_EXITS,
             State.DOWN,
             "No exit is ready: nothing can leave the fog. Start an agent with relay,exit among its --flags "
             "where traffic may leave.",
@@ -124,6 +128,72 @@ def test_the_verdict(tunnels: list[Checked], fog: Fog, state: State, sentence: s
     assert (found.state, found.sentence) == (state, sentence)
 
 
+@pytest.mark.parametrize(
+    ("tunnels", "fog", "state", "sentence"),
+    [
+        (
+            [],
+            replace(NO_EXITS, absent_exits=GONE),
+            State.DEGRADED,
+            "No tunnel yet, and no exit is ready. Start the agents of left and right again.",
+        ),
+        (
+            [],
+            replace(READY, entries=0, hops=0, absent_entries=GONE),
+            State.DEGRADED,
+            "No tunnel yet; 3 exits in 2 regions would do, but no connected node grants entry. Start the "
+            "agents of left and right again.",
+        ),
+        (
+            [],
+            replace(FEW, absent_relays=GONE),
+            State.DEGRADED,
+            "No tunnel yet, and none can be built. 3 hops need as many relays besides the entry, and 2 of 4 "
+            "are connected. Start the agents of left and right again.",
+        ),
+        (
+            [],
+            FEW,
+            State.DEGRADED,
+            "No tunnel yet, and none can be built. 3 hops need as many relays besides the entry, and 2 are "
+            "ready. Start agents with relay among their --flags, at addresses that other nodes reach.",
+        ),
+        (
+            [tunnel()],
+            replace(FEW, absent_relays=Absent(1, ("left",))),
+            State.DEGRADED,
+            "No new circuit can be built for web. 3 hops need as many relays besides the entry, and 2 of 3 "
+            "are connected. Start the agent of left again.",
+        ),
+        ([tunnel(hops=2)], FEW, State.OPERATIONAL, "1 tunnel open, 1 client"),
+        (
+            [tunnel(Standing.STUCK, sentence="No relay for the middle.")],
+            replace(FEW, absent_relays=GONE),
+            State.DOWN,
+            "No tunnel is open. web: 3 hops need as many relays besides the entry, and 2 of 4 are connected. "
+            "Start the agents of left and right again.",
+        ),
+        (
+            [tunnel(Standing.STUCK, sentence="No relay for the middle.")],
+            READY,
+            State.DOWN,
+            "No tunnel is open. web: No relay for the middle.",
+        ),
+        (
+            [tunnel(Standing.SILENT, sentence="Silent.")],
+            replace(FEW, absent_relays=GONE),
+            State.DOWN,
+            "No tunnel is open. web: Silent.",
+        ),
+    ],
+)
+def test_what_is_missing_is_counted_and_who_is_away_is_named(
+    tunnels: list[Checked], fog: Fog, state: State, sentence: str
+) -> None:
+    found = judge(tunnels, fog)
+    assert (found.state, found.sentence) == (state, sentence)
+
+
 def test_the_sentence_fits_into_its_column() -> None:
     long = tunnel(Standing.BROKEN, sentence="w" * 500)
     assert len(judge([long], READY).sentence) == 300
@@ -144,4 +214,6 @@ def test_what_came_back_from_an_exit_counts_and_is_shown() -> None:
     assert {figure.label: figure.value for figure in found.figures}["exit echo"] == 4.5
     ill = replace(READY, echo=Echo(ok=False, sentence="relay-2: It was stopped.", took_ms=None))
     state = judge([tunnel()], ill)
+    assert (state.state, "relay-2" in state.sentence) == (State.DEGRADED, True)
+    state = judge([], ill)
     assert (state.state, "relay-2" in state.sentence) == (State.DEGRADED, True)
