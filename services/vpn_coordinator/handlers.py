@@ -52,17 +52,19 @@ def note_tunnels(received: Sequence[tuple[int, OverlayStatus]], now: datetime) -
         return
     circuits = [circuit for status in told.values() for circuit in status.circuits if circuit.path]
     exits = _exits({circuit.path[-1] for circuit in circuits})
-    rows, moved = [], False
+    rows, moved, turned = [], False, False
     for tunnel in tunnels:
         new = _told(tunnel, told[tunnel.entry_id], exits, now)
         _leave_events(tunnel, new)
         moved |= (tunnel.is_open, tunnel.port) != (new["is_open"], new["port"])
+        turned |= bool(tunnel.sentence) != bool(new["sentence"])
         # What is not told anew stays.
         rows.append((*(new.get(name, _present(tunnel, name)) for name in COLUMNS), tunnel.id))
     update_each(Tunnel, COLUMNS, rows)
     live.changed("tunnels", *(f"tunnel:{tunnel.id}" for tunnel in tunnels))
-    if moved:  # lines that stay are not drawn anew: somebody may be selecting one
+    if moved or turned:
         want_probe(SLUG, now)
+    if moved:  # lines that stay are not drawn anew: somebody may be selecting one
         live.changed("tunnel-lines")
 
 

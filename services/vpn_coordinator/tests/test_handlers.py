@@ -119,6 +119,19 @@ def test_the_service_is_probed_when_a_tunnel_opens_and_not_each_time_it_tells(
     assert ServiceState.objects.get().probe_wanted_at == NOW
 
 
+def test_the_service_is_probed_when_a_tunnel_loses_its_circuits_and_when_it_has_some_again(
+    entry: Node, make_tunnel: MakeTunnel
+) -> None:
+    state = opened(make_tunnel())
+    ServiceState.objects.create(slug="vpn_coordinator")
+    wanted = []
+    for number, trouble in enumerate(["", "", "No guard.", "No exit.", ""]):
+        status = OverlayStatus(tunnels=[state], trouble=trouble)
+        note_tunnels([(entry.id, status)], NOW + number * SECOND)
+        wanted.append(ServiceState.objects.get().probe_wanted_at)
+    assert wanted == [NOW, NOW, NOW + 2 * SECOND, NOW + 2 * SECOND, NOW + 4 * SECOND]
+
+
 def test_what_an_agent_has_forgotten_is_ordered_again_in_our_eyes(
     entry: Node, make_tunnel: MakeTunnel
 ) -> None:
