@@ -27,7 +27,7 @@ class RelayOut(Schema):
     """A node as the relay directory has it, and how it does.
 
     ``flags`` are those its owner grants, and guard. ``bandwidth_kbps`` is 0 before the first measurement,
-    ``reached`` null. What it relays is as it told ``told_at``.
+    ``reached`` null, as for one that is not connected. What it relays is as it told ``told_at``.
     """
 
     node: int

@@ -76,7 +76,7 @@ def with_nodes(flag: str) -> QuerySet[Relay]:
     """Those in the directory whose owners grant the flag, if any, with what is shown of them and their nodes;
     all that nodes say of themselves would take as long again."""
     shown = ("address", "family", "bandwidth_kbps", "since", "published")
-    of_node = ("node__name", "node__region", "node__public_key")
+    of_node = ("node__name", "node__region", "node__public_key", "node__connected")
     return listed(flag).select_related("node").only(*shown, *of_node)
 
 
@@ -108,6 +108,9 @@ def rows_of(relays: Sequence[Relay]) -> list[RelayRow]:
 
 
 def reach_of(relay: Relay, measured: Measurement | None) -> Reach:
+    """Reads its node."""
+    if not relay.node.connected:
+        return Reach("offline", "Away", "Start its agent again: no circuit gets through it meanwhile.")
     if not relay.address:
         return Reach("waived", "No address", "It names no address to dial, so no path leads through it.")
     if measured is None:

@@ -119,6 +119,16 @@ class TestPage:
         assert "Not reached No way. By relay-2" in rows[1] and "not measured yet" in rows[1]
         assert "Not tried yet" in rows[2]
 
+    def test_one_that_is_away_is_not_called_reached(self, visitor: Client, relays: list[Node]) -> None:
+        now = timezone.now()
+        Measurement.objects.create(
+            relay=relays[0], due_at=now, trial=1, at=now, by=relays[2], ok=True, sentence=""
+        )
+        Node.objects.filter(id=relays[0].id).update(connected=False)
+        body = words(read(visitor))
+        assert "Away Start its agent again" in body
+        assert "Reached By" not in body
+
     def test_one_that_cannot_be_dialled_says_so(self, visitor: Client, make_node: MakeNode) -> None:
         make_relays(make_node, 1, timezone.now(), address="")
         assert "It names no address to dial" in read(visitor)
