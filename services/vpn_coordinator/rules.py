@@ -54,9 +54,9 @@ class Echo:
 class Fog:
     """What tunnels need: exits that are ready, in how many regions, nodes that grant entry, and relays.
 
-    Relays are counted as far as the longest tunnel needs. ``hops``: the most that a tunnel can have now, since
-    no entry is a relay for itself. ``echo``: None where
-    none was tried lately. The absent ones grant the same and are not connected.
+    Relays are counted as far as the longest tunnel needs. ``hops``: the most that a tunnel can have now, as
+    no entry is a relay for itself. ``echo``: None where none was tried lately. The absent ones grant the
+    same and are not connected.
     """
 
     exits: int
@@ -154,11 +154,12 @@ def _with_failing(failing: Sequence[Checked], tunnels: Sequence[Checked], fog: F
 def _figures(tunnels: Sequence[Checked], fog: Fog) -> tuple[Figure, ...]:
     rates = [tunnel.bytes_per_s for tunnel in tunnels if tunnel.bytes_per_s is not None]
     kilobytes_per_s = round(sum(rates) / 1000, 1) if rates else None
+    echo_ms = fog.echo.took_ms if fog.echo else None
     return (
         Figure("open tunnels", sum(tunnel.works for tunnel in tunnels)),
         Figure("clients", sum(tunnel.clients for tunnel in tunnels if tunnel.works)),
         Figure("throughput", kilobytes_per_s, "kB/s"),
-        Figure("exit echo", fog.echo.took_ms if fog.echo else None, "ms"),
+        Figure("exit echo", None if echo_ms is None else round(echo_ms, 1), "ms"),
         Figure("exits ready", fog.exits),
         Figure("regions with exits", fog.regions),
     )

@@ -208,7 +208,7 @@ def test_nothing_measured_is_no_number() -> None:
 
 
 def test_what_came_back_from_an_exit_counts_and_is_shown() -> None:
-    well = replace(READY, echo=Echo(ok=True, sentence="", took_ms=4.5))
+    well = replace(READY, echo=Echo(ok=True, sentence="", took_ms=4.5321))
     found = judge([tunnel()], well)
     assert found.state == State.OPERATIONAL
     assert {figure.label: figure.value for figure in found.figures}["exit echo"] == 4.5
