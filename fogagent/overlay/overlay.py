@@ -106,6 +106,7 @@ class Overlay:
             rng=rng,
             clock=time.monotonic,
             wall=time.time,
+            on_trouble=on_change,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._directory: Directory | None = None

@@ -24,6 +24,7 @@ from fogagent.overlay.onion.streams import Stream
 from fogagent.tests.onion_net import Box, Heard, Net, Wire, echo
 
 THREE = Wishes()
+NOWHERE = Wishes(exit_region="nowhere")
 
 
 class LiveNet(Net):
@@ -402,12 +403,37 @@ async def test_nothing_can_be_built_without_relays(user: User) -> None:
 @pytest.mark.asyncio
 async def test_a_circuit_that_is_not_for_streams_says_nothing_of_those_that_are(user: User) -> None:
     with pytest.raises(NoCircuit):
-        await user.client.build(Wishes(exit_region="nowhere"))
+        await user.client.build(NOWHERE)
     assert not user.client.trouble
     with pytest.raises(NoCircuit):
-        await user.open(wishes=Wishes(exit_region="nowhere"))
+        await user.open(wishes=NOWHERE)
     await user.client.build(Wishes(hops=1))
     assert "nowhere" in user.client.trouble
+
+
+@pytest.mark.asyncio
+async def test_trouble_is_told_when_it_begins_and_when_it_is_over(user: User) -> None:
+    told: list[str] = []
+    user.client._on_trouble = lambda: told.append(user.client.trouble[:7])
+    for isolation in ("one", "two"):
+        with pytest.raises(NoCircuit):
+            await user.open(isolation, wishes=NOWHERE)
+        await user.open(isolation, wishes=THREE)  # other wishes are no sign that these can be fulfilled
+    assert told == ["No exit"]
+    relays = user.net.directory.relays.items()
+    there = {key: msgspec.structs.replace(relay, region="nowhere") for key, relay in relays}
+    user.client.use(replace(user.net.directory, relays=there))
+    await user.open("three", wishes=NOWHERE)
+    assert told == ["No exit", ""]
+
+
+@pytest.mark.asyncio
+async def test_trouble_ends_with_the_wish(user: User) -> None:
+    with pytest.raises(NoCircuit):
+        await user.open(wishes=NOWHERE)
+    user.clock.now += client_module.WANTED_S + 1
+    user.client._lacking()
+    assert not user.client.trouble
 
 
 def worthless(relay: Relay) -> Relay:

@@ -325,7 +325,7 @@ async def test_whatever_relays_are_called_the_panel_can_read_the_status(tmp_path
         overlay = made[0].overlay
         own = await overlay.client.build(Wishes(hops=8))
         overlay.client._circuits = [own] * 200
-        overlay.client.trouble = "much " * 1000
+        overlay.client._note(Wishes(), "much " * 1000)
         status = overlay.status()
         assert decode_from_agent(encode_frame([status])) == [status]
         assert len(status.circuits) > 10

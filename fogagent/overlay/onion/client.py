@@ -119,8 +119,12 @@ class OnionClient:
         rng: Random,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        on_trouble: Callable[[], None] = lambda: None,
     ) -> None:
-        """``clock`` is monotonic, ``wall`` counts from the epoch, as guards are kept for weeks."""
+        """``clock`` is monotonic, ``wall`` counts from the epoch, as guards are kept for weeks.
+
+        ``on_trouble`` is called when circuits for some wishes cannot be built, and when they can again.
+        """
         self.guards, self.times = guards, times
         self._switch, self._get_link, self._me = switch, get_link, me
         self._rng, self._clock, self._wall = rng, clock, wall
@@ -132,8 +136,13 @@ class OnionClient:
         self._building_for: dict[tuple[Wishes, object], asyncio.Task[OwnCircuit]] = {}
         self._changed = asyncio.Event()
         self._directory_came = asyncio.Event()
-        self.trouble = ""
-        """Why the last circuit for streams could not be built; empty since one was."""
+        self._troubles: dict[Wishes, str] = {}  # by what cannot be had, the last one last
+        self._on_trouble = on_trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why a circuit for streams could not be built, until such a one is; empty if there is none such."""
+        return next(reversed(self._troubles.values()), "")
 
     def use(self, directory: Directory | None) -> None:
         """Choose paths among these relays from now on; None: there are none. Circuits that exist stay.
@@ -271,13 +280,20 @@ class OnionClient:
         try:
             own = await self.build(wishes)
         except NoCircuit as error:
-            self.trouble = str(error)
+            self._note(wishes, str(error))
             raise
         finally:
             self._building[wishes] -= 1
-        self.trouble = ""
         self._circuits.append(own)
+        self._note(wishes, "")
         return own
+
+    def _note(self, wishes: Wishes, trouble: str) -> None:
+        before = self._troubles.pop(wishes, "")
+        if trouble:
+            self._troubles[wishes] = trouble
+        if bool(before) != bool(trouble):
+            self._on_trouble()
 
     async def build_over(self, path: Sequence[Relay], wishes: Wishes) -> OwnCircuit:
         """A circuit through these relays, which is its caller's to use and to close.
@@ -383,6 +399,7 @@ class OnionClient:
         """A wish for each circuit that is missing."""
         now = self._clock()
         self._wanted = {wishes: until for wishes, until in self._wanted.items() if until > now}
+        self._troubles = {wishes: why for wishes, why in self._troubles.items() if wishes in self._wanted}
         ready = Counter(one.wishes for one in self._circuits if one.is_open and one.used_at is None)
         return [
             wishes for wishes in self._wanted for _ in range(AHEAD - ready[wishes] - self._building[wishes])
