@@ -33,7 +33,7 @@ def _add_panel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", metavar="KEY", default=os.environ.get("FOG_JOIN_KEY"), help="join key (or FOG_JOIN_KEY)"
     )
-    parser.add_argument("--panel-key", metavar="HEX", type=_panel_key, help="the panel's public key, pinned")
+    parser.add_argument("--panel-key", metavar="HEX", type=panel_key, help="the panel's public key, pinned")
     parser.add_argument(
         "--insecure", action="store_true", help="allow plain HTTP and an unknown panel key beyond loopback"
     )
@@ -96,7 +96,7 @@ def _add_overlay_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _panel_key(text: str) -> bytes:
+def panel_key(text: str) -> bytes:
     """A public key of 32 bytes as people paste it: 64 hexadecimal digits, or base64."""
     try:
         if len(text) == 64:

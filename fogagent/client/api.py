@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import httpx
@@ -13,6 +15,7 @@ import msgspec
 
 from fogagent.address import PanelAddress
 from fogagent.client.errors import ClientError, Refused, Unreachable
+from fogagent.sealing.wrapping import Wrap
 
 TIMEOUT_S = 30.0
 LOG_WAIT_S = 20
@@ -49,6 +52,13 @@ class Api:
     def create_token(self, username: str, password: str, name: str) -> str:
         body = {"username": username, "password": password, "name": name}
         return str(self._post("/tokens", body)["token"])
+
+    def identity(self) -> str:
+        """The panel's Ed25519 key in hexadecimal. Nobody needs to be signed in for it."""
+        key = str(self._get("/identity").get("key"))
+        if not re.fullmatch("[0-9a-f]{64}", key):
+            raise ClientError(f"{self._address.base} shows {key[:80]!r} in place of its key.")
+        return key
 
     def submit(self, task: Json) -> Json:
         return self._post("/tasks", task)
@@ -108,10 +118,43 @@ class Api:
                     ) from error
                 self._pause(pause_s)
 
-    def log(self, task_id: int, *, follow: bool) -> Iterator[list[Json]]:
+    # --- Private tasks -----------------------------------------------------------------------------
+
+    def privacy(self, content_bytes: int) -> list[Json]:
+        """What each level hides, and what it costs for so much content."""
+        return list(self._get("/privacy", {"size": content_bytes})["items"])
+
+    def relay_directory(self) -> bytes:
+        """As `fogagent.overlay.directory.judge` takes it; nothing of it is verified yet."""
+        response = self._ask(lambda: self._http.get("/relay-directory"))
+        if not response.is_success:
+            self._read(response)
+        return response.content
+
+    def reserve(self, task: Json) -> Json:
+        """Nodes for a task of which only the outside is told."""
+        return self._post("/reservations", task)
+
+    def hand_in(self, reservation: int, sealed: bytes, wraps: Sequence[Wrap]) -> Json:
+        body = {"sealed": base64.b64encode(sealed).decode(), "wraps": _wraps(wraps)}
+        return self._post(f"/reservations/{reservation}/task", body)
+
+    def reserve_again(self, task_id: int) -> Json:
+        """Other nodes for a task whose nodes are gone."""
+        return self._post(f"/tasks/{task_id}/reservation", {})
+
+    def reseal(self, task_id: int, reservation: int, wraps: Sequence[Wrap]) -> Json:
+        return self._post(f"/tasks/{task_id}/reseal", {"reservation": reservation, "wraps": _wraps(wraps)})
+
+    def sealed_result(self, task_id: int) -> Json:
+        return self._get(f"/tasks/{task_id}/sealed-result")
+
+    # --- Logs --------------------------------------------------------------------------------------
+
+    def log(self, task_id: int, *, follow: bool, longest_s: int = LOG_WAIT_S) -> Iterator[list[Json]]:
         """What the task printed, page by page, until it is over, or only what there is so far.
 
-        While there is nothing new an empty page comes now and then, at first sooner.
+        While there is nothing new an empty page comes now and then, at first sooner, then each ``longest_s``.
         """
         after, done = 0, False
         wait = 1 if follow else 0
@@ -119,7 +162,7 @@ class Api:
             page = self._get(f"/tasks/{task_id}/logs", {"after": after, "wait": wait})
             yield page["chunks"]
             after, done = page["next"], page["done"]
-            wait = min(2 * wait, LOG_WAIT_S)
+            wait = min(2 * wait, longest_s)
             if not follow and not page["chunks"]:
                 return
 
@@ -156,6 +199,10 @@ class Api:
         return self._answer(lambda: self._http.post(path, json=body, headers=headers))
 
     def _answer(self, ask: Callable[[], httpx.Response]) -> Json:
+        return self._read(self._ask(ask))
+
+    def _ask(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        """Whatever the panel answers, as long as it does."""
         for pause_s in (*PAUSES_S, None):
             try:
                 response = ask()
@@ -163,7 +210,7 @@ class Api:
                 failure = f"{error}" or type(error).__name__
             else:
                 if response.status_code not in AWAY:
-                    return self._read(response)
+                    return response
                 failure = f"it answers {response.status_code}"
             if pause_s is not None:
                 self._pause(pause_s)
@@ -182,6 +229,10 @@ class Api:
         if not response.is_success:
             raise Refused(_sentence(body), status=response.status_code, code=str(body.get("code", "")))
         return body
+
+
+def _wraps(wraps: Sequence[Wrap]) -> list[Json]:
+    return [{"node": wrap.node.hex(), "wrapped": base64.b64encode(wrap.wrapped).decode()} for wrap in wraps]
 
 
 def _sentence(problem: Json) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from fogagent.client.api import Json
 from fogagent.client.errors import ClientError
+from fogagent.client.options import PUBLIC
 
 
 def batch_body(args: argparse.Namespace) -> Json:
@@ -22,6 +23,8 @@ def batch_body(args: argparse.Namespace) -> Json:
     Raises:
         ClientError: a file cannot be read or is of another form, or the options leave open what to hand in.
     """
+    if args.privacy != PUBLIC:
+        raise ClientError(f"Batches are public: hand in what is {args.privacy} by ./fog run, one by one.")
     if args.file and (args.template or args.table):
         raise ClientError("Give a file of tasks, or --template and --table; not both.")
     if args.file:
@@ -32,7 +35,17 @@ def batch_body(args: argparse.Namespace) -> Json:
         raise ClientError(
             "Say what to hand in: a file (.json, .jsonl), or --template T.json --table T.csv; or --follow ID."
         )
+    _check_public(body)
     return body | ({"name": args.name} if args.name else {})
+
+
+def _check_public(body: Json) -> None:
+    """What asks to be private must not come to the panel in the open, be it only to be refused there."""
+    tasks = body.get("tasks")
+    for task in [body.get("template"), *(tasks if isinstance(tasks, list) else ())]:
+        level = task.get("privacy", PUBLIC) if isinstance(task, dict) else PUBLIC
+        if level != PUBLIC:
+            raise ClientError(f"Batches are public: hand in what is {level} by ./fog run, one by one.")
 
 
 def _from_file(path: str) -> Json:

@@ -6,17 +6,26 @@ import argparse
 import getpass
 import platform
 import sys
+import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 
 from fogagent.address import BadAddress, PanelAddress
 from fogagent.client import settings, show
-from fogagent.client.api import Api
+from fogagent.client.api import Api, Json
 from fogagent.client.batch import Results, batch_body
 from fogagent.client.errors import ClientError
 from fogagent.client.following import Follower, exit_code
+from fogagent.client.keyring import Keyring
+from fogagent.client.options import PUBLIC
+from fogagent.client.panel_key import check_shown, known_relays
+from fogagent.client.private import PrivateTasks
+from fogagent.client.private_following import PrivateFollower
+from fogagent.client.quotes import quote, told
+from fogagent.client.sealed import prepare
 from fogagent.client.settings import SignedIn
 from fogagent.client.submission import specification
+from fogagent.sealing.errors import SealingError
 
 INTERRUPTED = 130
 
@@ -28,7 +37,7 @@ def _explained(act: Callable[[argparse.Namespace], int]) -> Callable[[argparse.N
     def explained(args: argparse.Namespace) -> int:
         try:
             return act(args)
-        except (ClientError, BadAddress) as error:
+        except (ClientError, BadAddress, SealingError) as error:
             show.notice(str(error), style="red")
             return 1
 
@@ -41,40 +50,71 @@ def _panel() -> Api:
     return Api(PanelAddress.parse(signed_in.url, insecure=True), signed_in.token)
 
 
+def _private(api: Api) -> PrivateTasks:
+    slug = PanelAddress.parse(settings.load().url, insecure=True).slug
+    return PrivateTasks(api, Keyring(slug), partial(known_relays, api))
+
+
 @_explained
 def login(args: argparse.Namespace) -> int:
-    address = PanelAddress.parse(args.url, insecure=args.insecure)
-    token = sys.stdin.readline().strip() if args.token == "-" else args.token
-    if not token:
-        user = args.user or input(f"User name at {address.base}: ")
-        password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-        with Api(address) as api:
-            token = api.create_token(user, password, f"fog on {platform.node()}")
+    address, keys = PanelAddress.parse(args.url, insecure=args.insecure), settings.known_keys()
+    given = args.panel_key.hex() if args.panel_key else None
+    with Api(address) as api:
+        key = api.identity()
+        check_shown(address.base, key, known=keys.get(address.base), given=given)
+        token = _given_token(args) or _new_token(api, address, args.user)
     with Api(address, token) as api:
         api.tasks(state=None, most=1)  # a token that does not work is refused now, not later
-    path = settings.save(SignedIn(address.base, token))
+    path = settings.save(SignedIn(address.base, token, keys | {address.base: key}))
     show.notice(f"Signed in to {address.base}; the token is in {path}.", style="green")
+    if keys.get(address.base) != key:
+        show.notice(f"The key of {address.base} is {key}; another one is refused from now on.")
     return 0
+
+
+def _given_token(args: argparse.Namespace) -> str:
+    return sys.stdin.readline().strip() if args.token == "-" else args.token or ""
+
+
+def _new_token(api: Api, address: PanelAddress, user: str | None) -> str:
+    user = user or input(f"User name at {address.base}: ")
+    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    return api.create_token(user, password, f"fog on {platform.node()}")
 
 
 @_explained
 def run(args: argparse.Namespace) -> int:
-    body = specification(args)
+    if args.privacy == PUBLIC:
+        body = specification(args)
+        with _panel() as api:
+            return _go_through(args, api.submit(body), partial(Follower, api))
+    prepared = prepare(args)
     with _panel() as api:
-        task = api.submit(body)
-        if args.detach:
-            show.json(task) if args.json else show.notice(f"task {task['id']} handed in: {task['url']}")
-            return 0
+        private = _private(api)
+        private.tidy(time.time())
+        figures = quote(api, prepared.privacy, len(prepared.task.content))
         if not args.json:
-            show.notice(f"task {task['id']} handed in: {task['url']}")
-        try:
-            ended = Follower(api, task["id"], quiet=args.json).follow()
-        except KeyboardInterrupt:
-            show.notice(f"\nIt goes on without us: ./fog logs -f {task['id']}, or ./fog cancel {task['id']}")
-            return INTERRUPTED
-        if args.json:
-            show.json(ended)
-        return exit_code(ended)
+            show.notice(told(figures, len(prepared.task.content)))
+        return _go_through(args, private.hand_in(prepared), partial(PrivateFollower, api, private))
+
+
+def _go_through(
+    args: argparse.Namespace, task: Json, follower: Callable[..., Follower | PrivateFollower]
+) -> int:
+    """What remains when a task is handed in: follow it, unless nobody wants to."""
+    if args.detach:
+        show.json(task) if args.json else show.notice(f"task {task['id']} handed in: {task['url']}")
+        return 0
+    if not args.json:
+        show.notice(f"task {task['id']} handed in: {task['url']}")
+    try:
+        ended = follower(task["id"], quiet=args.json).follow()
+    except KeyboardInterrupt:
+        show.notice(f"\nIt goes on without us: ./fog logs -f {task['id']}, or ./fog cancel {task['id']}")
+        return INTERRUPTED
+    if args.json:
+        show.json(ended)
+    return exit_code(ended)
 
 
 @_explained
@@ -88,14 +128,29 @@ def tasks(args: argparse.Namespace) -> int:
 @_explained
 def logs(args: argparse.Namespace) -> int:
     with _panel() as api:
-        if args.follow:
-            try:
-                return exit_code(Follower(api, args.task).follow())
-            except KeyboardInterrupt:
-                return INTERRUPTED
-        for chunks in api.log(args.task, follow=False):
-            for chunk in chunks:
-                show.output(chunk["stream"], chunk["text"])
+        follower = _follower(api, api.task(args.task))
+        if not args.follow:
+            follower.show_now()
+            return 0
+        try:
+            return exit_code(follower.follow())
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+
+def _follower(api: Api, task: Json) -> Follower | PrivateFollower:
+    if task["privacy"] == PUBLIC:
+        return Follower(api, task["id"])
+    private = _private(api)
+    private.keys(task)  # or it is said at once that they are elsewhere
+    return PrivateFollower(api, private, task["id"])
+
+
+@_explained
+def reseal(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        reserved = _private(api).reseal(api.task(args.task))
+    show.notice(f"task {args.task} is sealed again, for {reserved.names}")
     return 0
 
 

@@ -9,14 +9,14 @@ FAILED = 1
 
 
 class Follower:
-    """Shows one task until it is over."""
+    """Shows one public task until it is over."""
 
     def __init__(self, api: Api, task_id: int, *, quiet: bool = False) -> None:
         self._api = api
         self._task_id = task_id
         self._quiet = quiet
         self._attempt = 0
-        self._last = ""
+        self._where = Whereabouts()
 
     def follow(self) -> Json:
         """Return the task as it ended."""
@@ -24,11 +24,17 @@ class Follower:
             for chunk in chunks:
                 self._print(chunk)
             if not chunks and not self._quiet:
-                self._say_where_it_is(self._api.task(self._task_id))
+                self._where.tell(self._api.task(self._task_id))
         task = self._api.task(self._task_id)
         if not self._quiet:
-            self._say_where_it_is(task)
+            self._where.tell(task)
         return task
+
+    def show_now(self) -> None:
+        """Print what there is so far."""
+        for chunks in self._api.log(self._task_id, follow=False):
+            for chunk in chunks:
+                self._print(chunk)
 
     def _print(self, chunk: Json) -> None:
         if self._quiet:
@@ -38,7 +44,14 @@ class Follower:
         self._attempt = chunk["attempt"]
         show.output(chunk["stream"], chunk["text"])
 
-    def _say_where_it_is(self, task: Json) -> None:
+
+class Whereabouts:
+    """Says where a task is, whenever that has changed."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def tell(self, task: Json) -> None:
         where = f" on {task['node']['name']}" if task["node"] else ""
         reason = show.why(task)
         line = f"task {task['id']} {task['state']}{where}" + (f": {reason}" if reason else "")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from fogagent.options import panel_key
+
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DRIVERS = ("python", "wasm", "command", "container")
+PUBLIC = "public"
+PRIVACY = (PUBLIC, "private", "confidential", "secret")
 
 
 def add_parsers(commands: _Commands) -> None:
@@ -16,6 +20,7 @@ def add_parsers(commands: _Commands) -> None:
     _add_run(commands)
     _add_tasks(commands)
     _add_logs(commands)
+    _add_reseal(commands)
     _add_nodes(commands)
     _add_cancel(commands)
     _add_tunnels(commands)
@@ -35,18 +40,30 @@ def _add_login(commands: _Commands) -> None:
     parser.add_argument("url", metavar="URL", help="the panel's address")
     parser.add_argument("--user", help="asked for when not given")
     parser.add_argument("--token", help="use this API token instead of making one; - reads it")
+    parser.add_argument(
+        "--panel-key",
+        metavar="HEX",
+        type=panel_key,
+        help="the panel's public key, in place of a known one",
+    )
     parser.add_argument("--insecure", action="store_true", help="allow plain HTTP beyond this machine")
 
 
 def _add_run(commands: _Commands) -> None:
     parser = _command(commands, "run", "hand in a task, show what it prints, and exit as it does")
     parser.usage = "fog run [FILE] [options] [-- ARGS ...]"
-    parser.epilog = "Example: fog run count.py --region eu-west -- 10"
+    parser.epilog = (
+        "Of a task that is private (sealed for its node) or confidential (and brought to it over a circuit) "
+        "the panel sees neither what runs nor what comes of it, but sees its driver, limits, region, labels "
+        "and --name; no name is made up from the file's. What it prints comes at its end. "
+        "Examples: fog run count.py --region eu-west -- 10; fog run --privacy private count.py"
+    )
     add = parser.add_argument
     add("file", metavar="FILE", nargs="?", help="a script (.py) or a module (.wasm)")
     add("--driver", choices=DRIVERS, help="what runs it (default: by the file's name)")
     add("--image", help="for --driver container")
-    add("--name", help="what the task is called (default: the file's name)")
+    add("--name", help="what the task is called (default: the file's name, if it is public)")
+    add("--privacy", choices=PRIVACY, default=PUBLIC, help="from whom it is hidden (default: public)")
     add("--strategy", help="how its node is chosen: least_loaded, round_robin, affinity_based, …")
     add("--region", help="the region it should run in")
     add("--region-required", action="store_true", help="wait rather than run in another region")
@@ -76,6 +93,12 @@ def _add_logs(commands: _Commands) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on until it is over, and exit as it does"
     )
+
+
+def _add_reseal(commands: _Commands) -> None:
+    parser = _command(commands, "reseal", "seal a private task for other nodes when its own are gone")
+    parser.epilog = "The keys must be on this machine. Whoever follows a task need not do this."
+    parser.add_argument("task", metavar="ID", type=int)
 
 
 def _add_nodes(commands: _Commands) -> None:
@@ -136,6 +159,7 @@ def _add_batch(commands: _Commands) -> None:
     add("--template", metavar="T.json", help="one task, to be filled from each row of the table")
     add("--table", metavar="T.csv", help="a heading with the names, and a row for each task")
     add("--name", help="what the batch is called")
+    add("--privacy", choices=PRIVACY, default=PUBLIC, help="batches are public")
     add(
         "--follow",
         metavar="ID",

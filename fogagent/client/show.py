@@ -58,15 +58,29 @@ def output(stream: str, text: str) -> None:
     target.flush()
 
 
+def raw_output(stream: str, content: bytes) -> None:
+    """The same, byte by byte."""
+    target = sys.stderr if stream == "stderr" else sys.stdout
+    target.flush()
+    target.buffer.write(content)
+    target.buffer.flush()
+
+
 def tasks(items: Sequence[Json]) -> None:
     if not items:
         notice("No tasks.")
         return
-    table = _table("ID", "Name", "State", "Driver", "Node", "Why")
+    table = _table("ID", "Name", "State", "Driver", "Privacy", "Node", "Why")
     for task in items:
         node = task["node"]["name"] if task["node"] else ""
         table.add_row(
-            str(task["id"]), Text(task["name"]), _state(task["state"]), task["driver"], node, Text(why(task))
+            str(task["id"]),
+            Text(task["name"]),
+            _state(task["state"]),
+            task["driver"],
+            task["privacy"],
+            node,
+            Text(why(task)),
         )
     _print(table)
 
@@ -152,6 +166,8 @@ def why(task: Json) -> str:
     """In words why the task is where it is, if there is anything to say."""
     if task["reason"]:
         return str(task["reason"])
+    if task["needs_resealing"]:
+        return f"no node that it is sealed for is there; until {task['reseal_by']}: ./fog reseal {task['id']}"
     waits = [f"{reason['reason']} ({reason['nodes']})" for reason in task["wait_reasons"]]
     return "waits: " + ", ".join(waits) if task["state"] == "queued" and waits else ""
 

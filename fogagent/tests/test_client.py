@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fogagent.__main__ import main
 from fogagent.address import PanelAddress
@@ -21,6 +22,8 @@ from fogagent.client.api import Api
 from fogagent.client.errors import Refused, Unreachable
 from fogagent.client.settings import SignedIn
 from fogagent.tests.web import HANG_UP, Answer, Asked, Site, problem, serving
+
+KEY, OTHER_KEY = "ab" * 32, "cd" * 32
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +35,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def site() -> Iterator[Site]:
     with serving() as site:
+        site.routes["GET /api/v1/identity"] = (200, {"key": KEY})
         yield site
 
 
@@ -55,6 +59,9 @@ def task(state: str = "queued", **changes: object) -> dict[str, Any]:
         "exit_code": None,
         "reason": "",
         "finished_at": None,
+        "privacy": "public",
+        "needs_resealing": False,
+        "reseal_by": None,
     } | changes
 
 
@@ -93,10 +100,10 @@ def test_login_makes_a_token_and_keeps_it_private(site: Site, monkeypatch: pytes
     site.routes["GET /api/v1/tasks"] = (200, {"items": [], "next": None})
     monkeypatch.setattr(sys, "stdin", io.StringIO("secret\n"))
     assert main(["login", site.url, "--user", "ada"]) == 0
-    assert site.asked[0].body["username"] == "ada"
-    assert site.asked[0].body["password"] == "secret"
-    assert site.asked[1].headers["authorization"] == "Bearer fpt_new"
-    assert settings.load() == SignedIn(site.url, "fpt_new")
+    assert site.asked[1].body["username"] == "ada"
+    assert site.asked[1].body["password"] == "secret"
+    assert site.asked[2].headers["authorization"] == "Bearer fpt_new"
+    assert settings.load() == SignedIn(site.url, "fpt_new", {site.url: KEY})
     assert settings.settings_path().stat().st_mode & 0o777 == 0o600
 
 
@@ -105,6 +112,35 @@ def test_login_with_a_token_tries_it_first(site: Site, capsys: pytest.CaptureFix
     assert main(["login", site.url, "--token", "fpt_old"]) == 1
     assert "The token was revoked." in capsys.readouterr().err
     assert not settings.settings_path().exists()
+
+
+def test_a_panel_with_another_key_gets_no_password_until_its_key_is_confirmed(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.routes["GET /api/v1/tasks"] = (200, {"items": [], "next": None})
+    sign_in = ["login", site.url, "--token", "fpt_1"]
+    assert main(sign_in) == 0
+    assert f"The key of {site.url} is {KEY}" in capsys.readouterr().err
+    assert main(sign_in) == 0
+    assert KEY not in capsys.readouterr().err
+    settings.save(replace(settings.load(), url="http://elsewhere"))
+    site.routes["GET /api/v1/identity"] = (200, {"key": OTHER_KEY})
+    before = len(site.asked)
+    assert main(sign_in) == 1
+    assert f"./fog login {site.url} --panel-key {OTHER_KEY}" in capsys.readouterr().err
+    assert [asked.path for asked in site.asked[before:]] == ["/api/v1/identity"]
+    assert main([*sign_in, "--panel-key", KEY]) == 1
+    assert "not the one given" in capsys.readouterr().err
+    assert main([*sign_in, "--panel-key", OTHER_KEY]) == 0
+    assert settings.load().keys == {site.url: OTHER_KEY}
+
+
+def test_a_first_login_can_be_given_the_key(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["login", site.url, "--token", "fpt_1", "--panel-key", OTHER_KEY]) == 1
+    assert f"shows the key {KEY}, not the one given" in capsys.readouterr().err
+    site.routes["GET /api/v1/identity"] = (200, {"key": "none"})
+    assert main(["login", site.url, "--token", "fpt_1"]) == 1
+    assert "shows 'none' in place of its key" in capsys.readouterr().err
 
 
 def test_login_by_plain_http_elsewhere_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,7 +306,7 @@ def test_tasks_are_listed_over_pages(panel: Site, capsys: pytest.CaptureFixture[
     panel.routes["GET /api/v1/tasks"] = page
     assert main(["tasks", "--state", "failed", "--limit", "20"]) == 0
     said = capsys.readouterr().out
-    assert "running" in said
+    assert "running python public a1".split() == said.splitlines()[1].split()[2:]
     assert "It [bold]broke." in said
     assert [asked.query for asked in panel.asked] == [
         {"state": "failed", "limit": "20"},
@@ -309,6 +345,7 @@ def test_an_empty_list_says_so(panel: Site, what: str, capsys: pytest.CaptureFix
 
 def test_logs_stop_at_what_there_is(panel: Site, capsys: pytest.CaptureFixture[str]) -> None:
     panel.routes["GET /api/v1/tasks/12/logs"] = [log(chunk(1, "one\n")), log()]
+    panel.routes["GET /api/v1/tasks/12"] = (200, task("running"))
     assert main(["logs", "12"]) == 0
     assert capsys.readouterr().out == "one\n"
 
