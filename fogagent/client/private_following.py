@@ -66,7 +66,8 @@ class PrivateFollower:
         except Refused as error:
             if error.status != CONFLICT:
                 raise
-            self._complain(str(error))  # no node is there yet, or somebody else was faster
+            if error.code != "not-waiting":  # else a node came back, or another program was faster
+                self._complain(str(error))
         else:
             self._say(f"task {task['id']} is sealed again, for {reserved.names}", style="yellow")
 

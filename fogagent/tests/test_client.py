@@ -306,7 +306,7 @@ def test_tasks_are_listed_over_pages(panel: Site, capsys: pytest.CaptureFixture[
     panel.routes["GET /api/v1/tasks"] = page
     assert main(["tasks", "--state", "failed", "--limit", "20"]) == 0
     said = capsys.readouterr().out
-    assert "running python public a1".split() == said.splitlines()[1].split()[2:]
+    assert said.splitlines()[1].split()[2:] == ["running", "python", "public", "a1"]
     assert "It [bold]broke." in said
     assert [asked.query for asked in panel.asked] == [
         {"state": "failed", "limit": "20"},

@@ -108,8 +108,7 @@ def test_it_exits_as_the_program_did_and_says_what_its_node_says(
     panel: SealedPanel, script: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     panel.nodes[0].behave = exits(7, sentence="The program ended with code 7.", truncated=True)
-    finish = panel.finish
-    panel.finish = lambda *ended: finish(*ended, "failed")  # type: ignore[method-assign]
+    panel.state = "failed"
     assert run(script) == 7
     said = capsys.readouterr().err
     assert "task 5 failed on atlas: The program ended with code 7." in said
@@ -133,7 +132,8 @@ def test_as_json_it_is_an_open_task_and_its_privacy(
         ({}, "time to start: 1.2 s (median of 14); to send: 4 KiB, once over a network; speed: 2.5 MB/s"),
         (
             {"start_s": None, "bytes_per_s": None, "transfers": 4},
-            "time to start: not measured yet; to send: 4 KiB, 4 times over a network; speed: not measured yet",
+            "time to start: not measured yet; to send: 4 KiB, 4 times over a network; "
+            "speed: not measured yet",
         ),
     ],
 )
@@ -358,8 +358,7 @@ def test_a_panel_that_tells_another_end_than_the_node_is_not_believed(
     panel: SealedPanel, script: str, state: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     panel.nodes[0].behave = exits(code, stdout=b"out")
-    finish = panel.finish
-    panel.finish = lambda *ended: finish(*ended, state)  # type: ignore[method-assign]
+    panel.state = state
     assert run(script) == (code or 1)
     said = capsys.readouterr()
     assert said.out == "out"

@@ -178,7 +178,7 @@ def test_each_role_gets_what_is_its_own(
 def test_the_table_names_every_address() -> None:
     from fogpanel.api import api
 
-    public = {("post", "/tokens"), ("get", "/agents/panel"), ("post", "/agents/enrol")}
+    public = {("post", "/tokens"), ("get", "/identity"), ("get", "/agents/panel"), ("post", "/agents/enrol")}
     own = {("post", "/tokens/{token_id}/revoke")}
     schema = api.get_openapi_schema()["paths"]
     there = {(method, path.removeprefix("/api/v1")) for path, methods in schema.items() for method in methods}
