@@ -59,8 +59,10 @@ class SealedResult(Value, frozen=True):
 
 
 class PrivateTasks:
-    """Raises, beside what is said, ClientError with a sentence for whatever the panel answers that must not
-    be gone by. ``relays`` gives those of a verified directory, fetched when it is called."""
+    """What one user does with private tasks at one panel. ``relays`` fetches and verifies the directory.
+
+    Beside what is said, everything raises ClientError where the panel's answer must not be gone by.
+    """
 
     def __init__(self, api: Api, keyring: Keyring, relays: Callable[[], Mapping[bytes, Relay]]) -> None:
         self._api = api
@@ -81,7 +83,7 @@ class PrivateTasks:
         keys = _keys_of(prepared).sealed_for(reserved.to_seal_for())
         self._keyring.keep(keys)
         task = self._api.hand_in(reserved.reservation, prepared.task.content, wraps)
-        self._keyring.change(keys.content_sha256, lambda keys: replace(keys, task=task["id"]))
+        self._note_number(keys, task["id"])
         return task
 
     def reseal(self, task: Json) -> Reserved:
@@ -116,16 +118,25 @@ class PrivateTasks:
         return open_result(told.sealed, result_key, told.reservation, node)
 
     def keys(self, task: Json) -> TaskKeys:
-        """Raises ClientError where there are none on this machine."""
+        """What was kept of this very task, also if the panel's acknowledgement never came.
+
+        Raises:
+            ClientError: there is nothing of it on this machine.
+        """
         if task["privacy"] == PUBLIC:
             raise ClientError(f"Task {task['id']} is public: nothing of it is sealed.")
         keys = self._keyring.find(_content_of(task))
-        if keys is None:
+        if keys is None or keys.task not in (None, task["id"]):  # the panel may pass off one for another
             raise ClientError(
                 f"The keys of task {task['id']}, which is {task['privacy']}, are not in {self.folder}. Only "
                 "where it was handed in can its result be opened, or can it be sealed again."
             )
+        self._note_number(keys, task["id"])
         return keys
+
+    def _note_number(self, keys: TaskKeys, task_id: int) -> None:
+        if keys.task is None:
+            self._keyring.change(keys.content_sha256, lambda keys: replace(keys, task=task_id))
 
     def tidy(self, now: float) -> None:
         """Remove the keys of tasks that the panel has long forgotten."""

@@ -86,16 +86,16 @@ def concluded(task: Json, result: Result | None) -> Json:
     """The task with what its result says. What the panel says of the end counts only as far as it agrees."""
     if result is None:
         lost = task["state"] == "succeeded"
-        return task | _differs("succeeded", "and the panel has no result of it (any more)") if lost else task
+        return task | _differs("succeeded", "but has no result of it (any more)") if lost else task
     told = task | {"exit_code": result.exit_code, "reason": result.sentence or task["reason"]}
     succeeded = result.outcome is Outcome.SUCCEEDED
     if succeeded is not (task["state"] == "succeeded"):
-        told |= _differs(task["state"], f"and its result, which its node signed, that it is {result.outcome}")
+        told |= _differs(task["state"], f"but its result, which its node signed, says {result.outcome}")
     return told
 
 
 def _differs(state: str, words: str) -> Json:
-    return {"state": "failed", "reason": f"The panel says that it is {state}, {words}. Do not rely on it."}
+    return {"state": "failed", "reason": f"The panel calls it {state}, {words}. Do not rely on it."}
 
 
 def print_output(result: Result | None) -> None:

@@ -178,7 +178,7 @@ def test_a_level_that_cannot_be_had_is_refused_in_the_panels_words(
         (["--driver", "container", "--", "x"], "--image IMAGE"),
         (["--driver", "command", "--image", "i", "--", "x"], "--image is for --driver container"),
         (["--driver", "command", "--", *["x"] * 257], "This cannot be sealed as a task: "),
-        (["large.wasm"], "at most"),
+        (["large.wasm"], "At most"),
         (["missing.py"], "cannot be read"),
     ],
 )
@@ -353,6 +353,17 @@ def test_a_result_signed_by_another_or_for_another_is_refused(
         assert words in capsys.readouterr().err
 
 
+def test_the_result_of_one_task_cannot_be_passed_off_as_that_of_another(
+    panel: SealedPanel, script: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(script, "--detach") == 0
+    panel.site.routes["GET /api/v1/tasks/6"] = (200, panel.tasks[5] | {"id": 6})
+    panel.site.routes["GET /api/v1/tasks/6/sealed-result"] = (200, panel.results[5])
+    assert main(["logs", "6"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and "The keys of task 6" in said.err
+
+
 @pytest.mark.parametrize(("state", "code"), [("succeeded", 3), ("failed", 0), ("cancelled", 0)])
 def test_a_panel_that_tells_another_end_than_the_node_is_not_believed(
     panel: SealedPanel, script: str, state: str, code: int, capsys: pytest.CaptureFixture[str]
@@ -362,7 +373,7 @@ def test_a_panel_that_tells_another_end_than_the_node_is_not_believed(
     assert run(script) == (code or 1)
     said = capsys.readouterr()
     assert said.out == "out"
-    assert f"The panel says that it is {state}, and its result, which its node signed" in said.err
+    assert f"The panel calls it {state}, but its result, which its node signed, says" in said.err
 
 
 def test_a_success_without_a_result_is_none(
@@ -370,7 +381,7 @@ def test_a_success_without_a_result_is_none(
 ) -> None:
     panel.site.routes["GET /api/v1/tasks/5/sealed-result"] = problem(409, "None.", code="no-result")
     assert run(script) == 1
-    assert "the panel has no result of it" in capsys.readouterr().err
+    assert "The panel calls it succeeded, but has no result of it" in capsys.readouterr().err
 
 
 def test_a_task_that_never_ran_ends_as_the_panel_says(
@@ -483,6 +494,10 @@ def test_who_was_killed_while_handing_in_can_open_the_result_all_the_same(
     assert len({asked.headers["idempotency-key"] for asked in handed_in}) == 1
     assert main(["logs", "5"]) == 0
     assert capsys.readouterr().out == "ran print(1)"
+    aged(key_files()[0])
+    panel.site.routes["POST /api/v1/reservations"] = panel.reserve
+    assert run(script, "--detach") == 0
+    assert len(key_files()) == 2  # since then it is known whose keys these are
 
 
 def test_keys_that_are_elsewhere_are_said_to_be(
