@@ -37,7 +37,7 @@ from tasks.privacy import SEALED, Privacy, refusal
 from tasks.resealing import forget_wish
 from tasks.routing_view import as_routing_task, as_routing_tasks, sealable
 from tasks.states import TaskState
-from tasks.submission import SpecError, TaskSpec, validate
+from tasks.submission import Driver, SpecError, TaskSpec, validate
 
 USABLE = timedelta(minutes=5)
 INSIDE = ("source", "module", "argv", "image", "args", "env", "stdin")
@@ -83,6 +83,10 @@ def validate_outside(given: Mapping[str, Any]) -> TaskSpec:
     if spec.privacy not in SEALED:
         known = ", ".join(level for level in Privacy if level in SEALED)
         raise _wrong("privacy", f"must be one of {known}; public tasks need no reservation.")
+    if spec.driver is Driver.CONTAINER:
+        known = ", ".join(driver for driver in Driver if driver is not Driver.CONTAINER)
+        rule = f"must be one of {known}: container engines keep what they run on their disk, open to read."
+        raise _wrong("driver", rule)
     return spec
 
 

@@ -263,6 +263,11 @@ def test_nothing_of_what_belongs_inside_may_come_outside() -> None:
     assert {one.field for one in error.value.errors} == {"source", "env"}
 
 
+def test_what_would_be_kept_on_a_disk_cannot_be_sealed() -> None:
+    with pytest.raises(SpecError, match=r"^driver: must be one of python, wasm, command: container engines"):
+        reservations.validate_outside({"privacy": "private", "driver": "container"})
+
+
 @pytest.mark.django_db
 def test_an_open_submission_must_be_public(client: Client, submitter: User) -> None:
     client.force_login(submitter)
