@@ -19,6 +19,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from msgspec.structs import fields, replace
 
+from e2e.soak.fuzz_carrying import letter, letter_seeds, task, task_seeds
 from e2e.soak.fuzz_circuit import circuit, circuit_seeds
 from fogagent import messages
 from fogagent.identity import Identity
@@ -392,4 +393,6 @@ TARGETS = {
     ),
     "sealed": Fuzzed(sealed, sealed_seeds),
     "inside": Fuzzed(inside, inside_seeds, INSIDE),
+    "letter": Fuzzed(letter, letter_seeds, names_in(messages.Run | messages.Cancel)),
+    "task": Fuzzed(task, task_seeds),
 }
