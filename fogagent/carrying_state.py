@@ -24,7 +24,6 @@ MOST = 256
 REMEMBERED = 1000
 """Answers, the last ones."""
 
-CROWDED = f"This gateway has {MOST} orders to bring already."
 WITHDRAWN = "It was withdrawn."
 
 
@@ -44,8 +43,8 @@ class Carriage:
 class Carriages:
     """Orders to carry by their number in the outbox: one attempt may be the subject of several in turn."""
 
-    def __init__(self, downloads: Downloads) -> None:
-        self._downloads = downloads
+    def __init__(self, downloads: Downloads, *, at_once: int = AT_ONCE, most: int = MOST) -> None:
+        self._downloads, self._at_once, self._most = downloads, at_once, most
         self._open: dict[int, Carriage] = {}  # in the order in which they came
         self._answers: dict[int, Carried] = {}
 
@@ -76,7 +75,8 @@ class Carriages:
     def _complaint(self, order: Carry) -> str:
         if order.content.size > MAX_SEALED_BYTES:
             return f"Sealed content has at most {MAX_SEALED_BYTES} bytes, this has {order.content.size}."
-        return CROWDED if len(self._open) >= MOST else ""
+        full = len(self._open) >= self._most
+        return f"This gateway has {self._most} orders to bring already." if full else ""
 
     def fetched(self, sha256: str, tick: float) -> Iterator[Instruction]:
         """That content is in the cache."""
@@ -97,7 +97,7 @@ class Carriages:
         """Set out with those whose turn it is."""
         under_way = sum(one.stage is Stage.UNDER_WAY for one in self._open.values())
         waiting = [one for one in self._open.values() if one.stage is Stage.WAITING]
-        for one in waiting[: AT_ONCE - under_way]:
+        for one in waiting[: self._at_once - under_way]:
             one.stage = Stage.UNDER_WAY
             yield Bring(one.order, max(0.0, one.until - tick))
 

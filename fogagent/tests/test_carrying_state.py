@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from random import Random
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fogagent import carrying_state
-from fogagent.carrying_state import AT_ONCE, MOST, WITHDRAWN
-from fogagent.downloads import MAX_STALLS, STALL_S
+from fogagent.carrying_state import AT_ONCE, MOST, WITHDRAWN, Carriages
+from fogagent.downloads import MAX_STALLS, STALL_S, Downloads
 from fogagent.events import (
     BlobFailed,
     BlobReady,
@@ -267,3 +272,92 @@ def test_what_was_brought_is_taken_on_and_held_while_the_panel_is_away(agent: Dr
 def test_a_node_that_stops_takes_on_nothing(agent: Driven) -> None:
     agent(StopAsked("bye"))
     assert agent(Brought(sealed_run(5))) == [AnswerGateway("This node is stopping.")]
+
+
+# --- Whatever happens ------------------------------------------------------------------------------
+
+BLOBS = [LARGE, Blob(sha256="b" * 64, size=700_000), blob(CONTENT, inline=True)]
+
+
+class Gateway(RuleBasedStateMachine):
+    """Few at once and few in all, so that both limits are met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.carriages = Carriages(Downloads(), at_once=2, most=5)
+        self.tick = 100.0
+        self.orders: dict[int, tuple[Carry, float]] = {}  # and when its time is over
+        self.under_way: dict[int, Carry] = {}
+        self.brought: Counter[int] = Counter()
+        self.answers: dict[int, Carried] = {}
+
+    def follow(self, instructions: Iterable[Instruction]) -> None:
+        for one in instructions:
+            if isinstance(one, Bring):
+                number = one.order.order
+                assert one.within_s == max(0.0, self.orders[number][1] - self.tick)
+                assert number not in self.answers, "it was answered"
+                self.brought[number] += 1
+                self.under_way[number] = one.order
+            elif isinstance(one, Send):
+                answer = one.message
+                assert isinstance(answer, Carried)
+                assert self.answers.setdefault(answer.order, answer) == answer, "two answers"
+
+    @rule(number=st.integers(1, 12), content=st.sampled_from(BLOBS), timeout_s=st.sampled_from([5.0, 60.0]))
+    def order(self, number: int, content: Blob, timeout_s: float) -> None:
+        known = self.orders.get(number)
+        order = known[0] if known else carry(number, content, attempt=1 + number % 5, timeout_s=timeout_s)
+        self.orders.setdefault(number, (order, self.tick + timeout_s))
+        self.follow(self.carriages.take(order, self.tick))
+
+    @rule(content=st.sampled_from(BLOBS))
+    def fetched(self, content: Blob) -> None:
+        self.carriages._downloads.close(content.sha256)
+        self.follow(self.carriages.fetched(content.sha256, self.tick))
+
+    @rule(content=st.sampled_from(BLOBS))
+    def lost(self, content: Blob) -> None:
+        self.carriages._downloads.close(content.sha256)
+        self.follow(self.carriages.lost(content.sha256, "It came damaged."))
+
+    @precondition(lambda self: self.under_way)
+    @rule(choice=st.randoms(use_true_random=False))
+    def end(self, choice: Random) -> None:
+        order = self.under_way.pop(choice.choice(sorted(self.under_way)))
+        self.follow(self.carriages.ended(ok(order), self.tick))
+
+    @rule(attempt=st.integers(1, 5))
+    def cancel(self, attempt: int) -> None:
+        self.follow(self.carriages.withdraw(attempt, "asked by ada"))
+
+    @rule(seconds=st.sampled_from([1.0, 10.0]))
+    def wait(self, seconds: float) -> None:
+        self.tick += seconds
+        if (at := self.carriages.wake_at()) is not None and self.tick >= at:
+            self.follow(self.carriages.on_tick(self.tick))
+
+    @invariant()
+    def none_is_brought_twice(self) -> None:
+        assert all(count == 1 for count in self.brought.values())
+
+    @invariant()
+    def few_are_under_way(self) -> None:
+        assert len(self.under_way) <= 2
+
+    @invariant()
+    def each_is_answered_in_time(self) -> None:
+        for number, (_, until) in self.orders.items():
+            assert number in self.answers or number in self.under_way or self.tick < until
+
+    @invariant()
+    def nobody_waits_for_what_is_answered(self) -> None:
+        waiting = {attempt for one in self.carriages._downloads._open.values() for attempt in one.waiting}
+        unanswered = {
+            order.attempt for number, (order, _) in self.orders.items() if number not in self.answers
+        }
+        assert waiting <= unanswered
+
+
+TestGateway = Gateway.TestCase
+TestGateway.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
