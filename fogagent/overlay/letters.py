@@ -95,7 +95,7 @@ def read(letter: bytes, me: Identity, panel_key: bytes, now: float) -> Run:
 def _opened(letter: bytes, me: Identity) -> bytes:
     try:
         return SUITE.decrypt(letter, me.sealing, SEAL + me.public_key)
-    except (InvalidTag, ValueError) as error:
+    except InvalidTag as error:
         raise BadLetter("The letter does not open: it is for another node, or was changed.") from error
 
 

@@ -178,6 +178,13 @@ def test_content_that_several_wait_for_is_fetched_once(agent: Driven) -> None:
     assert kinds(agent(BlobReady(SHA))) == [StartJob, Bring, Bring]
 
 
+def test_content_to_carry_starts_no_job_of_ours_again(agent: Driven) -> None:
+    agent.hears(run(5))
+    order = carry(content=LARGE, attempt=5)
+    agent.hears(order)
+    assert agent(BlobReady(SHA)) == [Bring(order, 60.0)]
+
+
 def test_content_that_cannot_be_had_is_told(agent: Driven) -> None:
     agent.hears(run(5, payload=LARGE), carry(content=LARGE))
     told = agent(BlobFailed(SHA, "It came damaged."))

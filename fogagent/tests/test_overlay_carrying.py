@@ -16,11 +16,13 @@ from fogagent.identity import Identity
 from fogagent.messages import Blob, Carried, Carry, Run
 from fogagent.overlay import receiving
 from fogagent.overlay.letters import write
+from fogagent.overlay.onion.cells import CELL_BYTES
 from fogagent.overlay.onion.client import OwnCircuit
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.streams import BUFFER_BYTES, Stream
+from fogagent.overlay.onion.windows import STREAM_WINDOW
 from fogagent.overlay.reading import StreamBroken, reader_of
-from fogagent.overlay.receiving import TASK, Refusal
+from fogagent.overlay.receiving import PIECE_BYTES, TASK, Refusal
 from fogagent.tests.letters import CONTENT, PANEL, blob, sealed_run
 from fogagent.tests.overlay_fakes import until
 from fogagent.tests.overlays import GUARD, MIDDLE, Node, node, nodes
@@ -202,15 +204,32 @@ async def test_what_the_agent_does_not_take_is_told(tmp_path: Path) -> None:
         assert told.sentence == "It was refused by node-4: This node is stopping."
 
 
-async def test_a_node_that_stops_says_so(tmp_path: Path) -> None:
+async def test_a_node_that_stops_says_so_and_leaves_nothing_undone(tmp_path: Path) -> None:
     async with nodes(tmp_path, GATEWAY, GUARD, MIDDLE, MIDDLE) as made:
         content = Stalled(LARGE)
         receiver = made[3].overlay._receiver
         assert receiver is not None
-        content.then = receiver.close
+        left: list[int] = []
+
+        async def stop() -> None:
+            await until(lambda: len(receiver) == 1)
+            await made[3].overlay.close()
+            left.append(len(receiver))
+
+        content.then = stop
         told = await made[0].overlay.carry(order_to(made[3], LARGE), content, 20.0)
         assert told.sentence == "It was refused by node-4: This node was stopped."
+        assert left == [0]
         await nothing_left(made)
+
+
+async def test_it_is_sent_no_faster_than_it_is_read(tmp_path: Path) -> None:
+    async with nodes(tmp_path, GATEWAY, GUARD, MIDDLE) as made:
+        made[-1].overlay._switch._on_begin = lambda stream, asked: stream.accept()
+        content = BytesIO(LARGE)
+        told = await made[0].overlay.carry(order_to(made[2], LARGE, hops=2), content, 1.0)
+        assert told.sentence == "node-3 did not have it within 1 s."
+        assert content.tell() < STREAM_WINDOW * CELL_BYTES + BUFFER_BYTES + 2 * PIECE_BYTES < len(LARGE)
 
 
 # --- What a node refuses -------------------------------------------------------------------------------

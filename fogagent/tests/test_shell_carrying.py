@@ -156,6 +156,13 @@ async def test_large_content_is_fetched_from_the_panel_and_carried(tmp_path: Pat
         assert node.panel.heard(Fetch) == []
 
 
+async def test_an_agent_that_stops_takes_nothing_on(tmp_path: Path) -> None:
+    async with fog(tmp_path) as (_, node):
+        assert node.agent._overlay._take_on(sealed_run(1)) == ""
+        node.agent.stop("the test wants it")
+        assert node.agent._overlay._take_on(sealed_run(2)) == "This node is stopping."
+
+
 async def test_an_agent_outside_the_overlay_says_so(tmp_path: Path) -> None:
     async with FakePanel(identity=PANEL) as panel, at_work(agent_for(panel, tmp_path, FakeWorkers())):
         content = blob(CONTENT, inline=True)
