@@ -54,12 +54,12 @@ def prepare(args: argparse.Namespace) -> Prepared:
 
 
 def _check(content: Content, driver: str) -> None:
-    """What the panel checks of a public task, but cannot see of this one."""
+    """What the panel checks of a public task, but cannot see of this one, or refuses only when asked."""
+    if driver == "container":
+        raise ClientError("What runs in a container cannot be private: engines keep what they run on disk.")
     if driver == "command" and not content.args:
         raise ClientError("Say what to run: --driver command -- PROGRAM ARGS")
-    if driver == "container" and not content.image:
-        raise ClientError("Say what to run: --driver container --image IMAGE")
-    if driver != "container" and content.image:
+    if content.image:
         raise ClientError(f"--image is for --driver container; this task's driver is {driver}.")
 
 

@@ -175,7 +175,7 @@ def test_a_level_that_cannot_be_had_is_refused_in_the_panels_words(
     ("argv", "words"),
     [
         (["--driver", "command"], "Say what to run: --driver command -- PROGRAM ARGS"),
-        (["--driver", "container", "--", "x"], "--image IMAGE"),
+        (["--driver", "container", "--image", "i"], "in a container cannot be private"),
         (["--driver", "command", "--image", "i", "--", "x"], "--image is for --driver container"),
         (["--driver", "command", "--", *["x"] * 257], "This cannot be sealed as a task: "),
         (["large.wasm"], "At most"),
