@@ -27,6 +27,7 @@ class SecureChannel:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=accepting)
+        self._ending: LinkError | None = None  # what reading came to, once all before it is taken
 
     def receive(self, wire: memoryview) -> None:
         """Take over what came from the network."""
@@ -45,17 +46,27 @@ class SecureChannel:
     def decrypt(self) -> bytes:
         """All that was received since the last time; empty: nothing yet."""
         records: list[bytes] = []
-        try:
-            while record := self._tls.read(RECORD_BYTES):
-                records.append(record)
-        except ssl.SSLWantReadError:
-            return b"".join(records)
-        except ssl.SSLError as error:
-            if not records:
-                raise _ending(error) from error
-        if not records:
-            raise LinkEnded("The peer closed the link.")
-        return b"".join(records)  # the end comes with the next call
+        while self._ending is None and self._may_have_more:
+            try:
+                record = self._tls.read(RECORD_BYTES)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLError as error:
+                self._ending = _ending(error)
+            else:
+                if record:
+                    records.append(record)
+                else:
+                    self._ending = LinkEnded("The peer closed the link.")
+        if self._ending is not None and not records:
+            raise self._ending
+        return b"".join(records)  # an end comes with the next call
+
+    @property
+    def _may_have_more(self) -> bool:
+        """Whether reading could give anything. TLS would say so too, but by an exception, and one for each
+        time that a cell is looked for costs about as much as decrypting the cell."""
+        return self._incoming.pending > 0 or self._tls.pending() > 0
 
     def encrypt(self, plain: bytes | memoryview) -> bytes:
         """For the network."""
