@@ -1,10 +1,12 @@
 """Circuits of three hops over TLS links: what a stream carries, how soon it speaks, how fast one is built.
 
 Four agents' parts in the overlay, each a process of its own: an entry with a SOCKS port, a guard, a middle
-and an exit, which is allowed to reach the local server that all are measured against. Streams are measured
-as `bench.through_socks` does for everybody, circuits while their links are open, as the peer's are.
+and an exit, which is allowed to reach the local server that all are measured against.
 
-The peer is a private Tor network of as many relays on the same machine (`bench.tor_network`).
+The peers are two private Tor networks of as many relays on the same machine (`bench.tor_network`): one as it
+comes, whose timer holds it back where links are fast, and one that is tuned for one machine, which says more
+about us. All three are there at the same time and take turns, streams as `bench.through_socks` has it,
+circuits one by one, with the links between the relays open already.
 """
 
 from __future__ import annotations
@@ -12,23 +14,34 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench.load_program import LoadProgram
 from bench.peers import NoPeer
 from bench.report import Better, Report, Row
-from bench.through_socks import StreamFigures, direct, served_bytes, through
+from bench.through_socks import Connect, StreamFigures, direct, served_bytes, through
 from bench.through_socks import measure as measure_streams
-from bench.tor_network import TorFigures, measure_tor
+from bench.tor_config import Tuning
+from bench.tor_network import tor_network
 
 HOPS = 3
 CIRCUITS = 50
 THROUGHPUT_BAR, FIRST_BYTE_BAR_MS, BUILD_BAR_MS = 16.0, 50.0, 30.0
 LOOPBACK = "lab=127.0.0.0/8"
 NODES = (("entry",), ("relay", "guard"), ("relay",), ("relay", "exit"))
+OURS = "ours"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One that works: the way through it, and what builds a circuit and says how many seconds that took."""
+
+    connect: Connect
+    build_circuit_s: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,50 +51,60 @@ class Figures:
 
 
 def measure() -> Report:
-    with served_bytes() as port:
-        ours = _measure_ours(port)
-        bare = measure_streams(direct, port)
-        try:
-            tor: TorFigures | None = measure_tor(port)
-            peer = f"a private Tor network, {tor.version}" if tor else ""
-        except NoPeer as reason:
-            tor, peer = None, f"no Tor: {reason}"
+    with served_bytes() as port, ExitStack() as running:
+        ours = running.enter_context(_our_network())
+        peers = dict(peer(tuning, running) for tuning in Tuning)
+        there = {name: network for name, network in peers.items() if network is not None}
+        figures = _measure({OURS: ours, **there}, port)
+        [bare] = measure_streams([direct], port)
     note = (
         f"without any overlay: {bare.throughput_mb_s:,.0f} MB/s, first byte {bare.first_byte_p50_ms:.1f} ms"
     )
-    return Report(bench="onion", rows=_rows(ours, tor, peer), note=note)
+    shown = [row for name in peers for row in rows(figures[OURS], figures.get(name), name)]
+    return Report(bench="onion", rows=shown, note=note)
 
 
-def _rows(ours: Figures, tor: TorFigures | None, peer: str) -> Sequence[Row]:
-    measured = (
-        ("throughput", ours.streams.throughput_mb_s, "MB/s", THROUGHPUT_BAR, Better.HIGHER),
-        ("first byte p50", ours.streams.first_byte_p50_ms, "ms", FIRST_BYTE_BAR_MS, Better.LOWER),
-        ("circuit build p50", ours.circuit_build_p50_ms, "ms", BUILD_BAR_MS, Better.LOWER),
-    )
-    theirs: Sequence[float | None] = (
-        (tor.streams.throughput_mb_s, tor.streams.first_byte_p50_ms, tor.circuit_build_p50_ms)
-        if tor
-        else (None, None, None)
-    )
+def _measure(networks: Mapping[str, Network], port: int) -> Mapping[str, Figures]:
+    streams = measure_streams([network.connect for network in networks.values()], port)
+    for network in networks.values():
+        network.build_circuit_s()  # it may have to open the links
+    built_s = [[network.build_circuit_s() for network in networks.values()] for _ in range(CIRCUITS)]
+    builds_ms = [1000 * statistics.median(times) for times in zip(*built_s, strict=True)]
+    return dict(zip(networks, map(Figures, streams, builds_ms), strict=True))
+
+
+def rows(ours: Figures, theirs: Figures | None, peer: str) -> Sequence[Row]:
+    def row(
+        what: str, figure: Callable[[Figures], float], unit: str, bar: float, better: Better = Better.LOWER
+    ) -> Row:
+        beside = None if theirs is None else round(figure(theirs), 2)
+        value = round(figure(ours), 2)
+        return Row(what=what, value=value, unit=unit, bar=bar, better=better, peer=peer, peer_value=beside)
+
     return [
-        Row(
-            what=what,
-            value=round(value, 1),
-            unit=unit,
-            bar=bar,
-            better=better,
-            peer=peer,
-            peer_value=None if other is None else round(other, 1),
-        )
-        for (what, value, unit, bar, better), other in zip(measured, theirs, strict=True)
+        row("throughput", lambda of: of.streams.throughput_mb_s, "MB/s", THROUGHPUT_BAR, Better.HIGHER),
+        row("first byte p50", lambda of: of.streams.first_byte_p50_ms, "ms", FIRST_BYTE_BAR_MS),
+        row("circuit build p50", lambda of: of.circuit_build_p50_ms, "ms", BUILD_BAR_MS),
     ]
 
 
-def _measure_ours(port: int) -> Figures:
+# --- The networks ----------------------------------------------------------------------------------
+
+
+def peer(tuning: Tuning, running: ExitStack) -> tuple[str, Network | None]:
+    """A Tor network for as long as ``running``, and what it is called; or none, and why."""
+    try:
+        tor = running.enter_context(tor_network(tuning))
+    except NoPeer as reason:
+        return f"no Tor: {reason}", None
+    *_, words = tuning.value
+    return f"Tor {tor.version} {words}", Network(through(tor.socks_port), tor.build_circuit_s)
+
+
+@contextmanager
+def _our_network() -> Iterator[Network]:
     with _nodes() as (entry, *_):
-        build_s = [_told(entry, build=HOPS) for _ in range(1 + CIRCUITS)][1:]  # the first opens the links
-        socks = _told(entry, socks=HOPS)
-        return Figures(measure_streams(through(socks), port), 1000 * statistics.median(build_s))
+        yield Network(through(_told(entry, socks=HOPS)), partial(_told, entry, build=HOPS))
 
 
 @contextmanager
@@ -92,7 +115,7 @@ def _nodes() -> Iterator[Sequence[LoadProgram]]:
                 "folder": f"{folder}/{number}",
                 "number": number,
                 "flags": flags,
-                "exit_allow": ["lab=127.0.0.0/8"],
+                "exit_allow": [LOOPBACK],
             }
             for number, flags in enumerate(NODES, 1)
         )

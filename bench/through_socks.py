@@ -3,10 +3,12 @@
 The same client and the same local server for whoever is measured, ours and peers alike, and for a direct
 connection, which is the bound of both. ``python -m bench.through_socks PORT`` prints the figures as JSON.
 
-Throughput is the median of five fetches of 64 MiB, each on a stream of its own, from the moment before
-connecting to the last byte, after one that does not count: the windows of a circuit have settled by then, as
-they have for anybody who uses it for long. The best of the five stands beside it: what else runs on the
-machine only ever takes away. What came is compared with what was served after each fetch, outside its time.
+Those that are to be compared take turns: in each of several rounds each has one fetch of 64 MiB and a few of
+1 KiB, so that what else runs on the machine falls on all of them. Throughput is the median of the large
+fetches, each on a stream of its own, from the moment before connecting to the last byte, after one that does
+not count: the windows of a circuit have settled by then, as they have for anybody who uses it for long. The
+best stands beside it: what else runs only ever takes away. What came is compared with what was served after
+each fetch, outside its time.
 """
 
 from __future__ import annotations
@@ -17,18 +19,19 @@ import json
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from ipaddress import IPv4Address, ip_address
+from itertools import chain
 from typing import TypeAlias
 
 from bench.load_program import LoadProgram
 from bench.served_bytes import LOOPBACK, content
 
 LARGE, SMALL = 64 * 2**20, 1024  # bytes
-LARGE_FETCHES, SMALL_FETCHES = 5, 100
+ROUNDS, SMALL_FETCHES = 7, 15  # and one large fetch in each round
 HEAD_BYTES = 1024  # more than the server says before the content
 PATIENCE_S = 60.0
 MB = 1e6
@@ -55,22 +58,41 @@ class StreamFigures:
     first_byte_p50_ms: float  # from the moment before connecting, on a fresh stream
 
 
-def measure(connect: Connect, port: int, host: str = LOOPBACK) -> StreamFigures:
-    """Fetch from ``served_bytes`` at ``port``; ``host`` is what the far end knows this machine by.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    rate_mb_s: float
+    first_bytes_s: Sequence[float]
+
+
+def measure(ways: Sequence[Connect], port: int, host: str = LOOPBACK) -> list[StreamFigures]:
+    """Fetch by each of these ways from ``served_bytes`` at ``port``; ``host`` is what the far ends know this
+    machine by.
 
     Raises:
         SocksRefused: no stream was opened.
         OSError: a connection broke or said nothing for a minute.
     """
-    buffer = bytearray(HEAD_BYTES + LARGE)
-    large = partial(fetch, connect, (host, port), LARGE, buffer)
-    small = partial(fetch, connect, (host, port), SMALL, buffer)
-    large()
-    rates = [LARGE / MB / large().took_s for _ in range(LARGE_FETCHES)]
+    fetches = [partial(fetch, way, (host, port), buffer=bytearray(HEAD_BYTES + LARGE)) for way in ways]
+    for each in fetches:
+        each(LARGE)
+    rounds = [[_one_round(each) for each in fetches] for _ in range(ROUNDS)]
+    return [_figures(of_one) for of_one in zip(*rounds, strict=True)]
+
+
+def _one_round(fetch: Callable[[int], Fetched]) -> Round:
+    return Round(
+        rate_mb_s=LARGE / MB / fetch(LARGE).took_s,
+        first_bytes_s=[fetch(SMALL).first_byte_s for _ in range(SMALL_FETCHES)],
+    )
+
+
+def _figures(rounds: Sequence[Round]) -> StreamFigures:
+    rates = [each.rate_mb_s for each in rounds]
     return StreamFigures(
         throughput_mb_s=statistics.median(rates),
         throughput_best_mb_s=max(rates),
-        first_byte_p50_ms=1000 * statistics.median(small().first_byte_s for _ in range(SMALL_FETCHES)),
+        first_byte_p50_ms=1000
+        * statistics.median(chain.from_iterable(each.first_bytes_s for each in rounds)),
     )
 
 
@@ -178,11 +200,8 @@ def main() -> None:
     parser.add_argument("--host", default=LOOPBACK, help="what its far end knows this machine by")
     asked = parser.parse_args()
     with served_bytes() as port:
-        measured = {
-            "through": asdict(measure(through(asked.port), port, asked.host)),
-            "direct": asdict(measure(direct, port)),
-        }
-    print(json.dumps(measured))
+        figures = measure([through(asked.port), direct], port, asked.host)
+    print(json.dumps(dict(zip(("through", "direct"), map(asdict, figures), strict=True))))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,19 @@ RELAYS = (AUTHORITY, MIDDLE, EXIT)  # in the order of a path
 
 
 class Tuning(Enum):
-    """Its schedulers, of which the first that the system has is taken, and parameters of the consensus."""
+    """Its schedulers, of which the first that the system has is taken, parameters of the consensus, and both
+    in words."""
 
-    AS_IT_COMES = "KIST,KISTLite,Vanilla", "cc_alg=2 KISTSchedRunInterval=3"
-    FOR_ONE_MACHINE = "Vanilla", "cc_alg=2 cc_cwnd_min=1000"
+    AS_IT_COMES = (
+        "KIST,KISTLite,Vanilla",
+        "cc_alg=2 KISTSchedRunInterval=3",
+        "as it comes (looks every 3 ms what to send)",
+    )
+    FOR_ONE_MACHINE = (
+        "Vanilla",
+        "cc_alg=2 cc_cwnd_min=1000",
+        "tuned for one machine (sends at once, windows of 1,000 cells and more)",
+    )
 
 
 # The owner is the process that started tor, which ends soon after it, however that may have ended.
@@ -119,7 +128,7 @@ class Plan:
 
     def torrc(self, name: str) -> str:
         """What the process of this name reads."""
-        schedulers, parameters = self.tuning.value
+        schedulers, parameters, _ = self.tuning.value
         known = {
             "name": name,
             "folder": self.folder_of(name),

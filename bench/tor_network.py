@@ -1,29 +1,24 @@
 """The peer of `bench onion`: a private Tor network on loopback, measured through its client's SOCKS port.
 
-``tor_config`` says what it consists of. Streams are measured as ``through_socks`` does for everybody. The
-time to build a circuit is from EXTENDCIRCUIT with the three relays to the event that says BUILT, with the
-links between them open already. ``python -m bench.tor_network`` prints the figures as JSON.
+``tor_config`` says what it consists of. The time to build a circuit is from EXTENDCIRCUIT with the three
+relays to the event that says BUILT.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers import NoPeer
 from bench.served_bytes import LOOPBACK
-from bench.through_socks import StreamFigures, direct, measure, served_bytes, through
 from bench.tor_config import AUTHORITY, CLIENT, RELAYS, Plan, Tuning
 from bench.tor_control import Control
 from fogpanel.supervisor.broker import free_port
@@ -31,7 +26,6 @@ from fogpanel.supervisor.broker import free_port
 PATIENCE_S = 60.0  # until the whole network works, which takes about 20
 STOP_S = 5.0
 LOOK_S = 0.1
-CIRCUITS = 50
 DONE = 100  # percent
 
 
@@ -43,27 +37,12 @@ class TorNetwork:
     control: Control
     path: Sequence[str]  # fingerprints of its relays, the exit last
 
-    def circuit_build_p50_ms(self) -> float:
-        """The first circuit does not count: it may have to open a link."""
-        _, *times = [self.control.build_circuit_s(self.path) for _ in range(1 + CIRCUITS)]
-        return 1000 * statistics.median(times)
+    @property
+    def version(self) -> str:
+        return self.control.ask("GETINFO version")[0].partition("=")[2]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TorFigures:
-    version: str
-    streams: StreamFigures
-    circuit_build_p50_ms: float
-
-
-def measure_tor(served_port: int, tuning: Tuning = Tuning.AS_IT_COMES) -> TorFigures:
-    """Measure a network of its own, whose streams go to ``served_bytes`` at that port. Raises NoPeer."""
-    with tor_network(tuning) as network:
-        return TorFigures(
-            version=network.control.ask("GETINFO version")[0].partition("=")[2],
-            streams=measure(through(network.socks_port), served_port),
-            circuit_build_p50_ms=network.circuit_build_p50_ms(),
-        )
+    def build_circuit_s(self) -> float:
+        return self.control.build_circuit_s(self.path)
 
 
 @contextmanager
@@ -216,18 +195,3 @@ def _know_each_other(plan: Plan) -> bool:
         file.exists() and len(re.findall(r"^r ", file.read_text(), re.MULTILINE)) == len(RELAYS)
         for file in kept
     )
-
-
-def main() -> int:
-    with served_bytes() as port:
-        try:
-            tor = {tuning.name.lower(): asdict(measure_tor(port, tuning)) for tuning in Tuning}
-        except NoPeer as reason:
-            print(f"No Tor: {reason}", file=sys.stderr)
-            return 1
-        print(json.dumps({"tor": tor, "direct": asdict(measure(direct, port))}))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from bench import through_socks
 from bench.served_bytes import LOOPBACK, content
-from bench.through_socks import SMALL, SocksRefused, direct, fetch, open_through, served_bytes
+from bench.through_socks import (
+    ROUNDS,
+    SMALL,
+    SMALL_FETCHES,
+    SocksRefused,
+    direct,
+    fetch,
+    measure,
+    open_through,
+    served_bytes,
+)
 
 GREETED = b"\x05\x00"
 CONNECTED = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x04\x38"
@@ -71,3 +82,21 @@ def test_what_is_served_is_what_comes() -> None:
     with served_bytes() as port:
         fetched = fetch(direct, (LOOPBACK, port), SMALL, bytearray(2 * SMALL))
     assert 0 < fetched.first_byte_s <= fetched.took_s
+
+
+def test_those_that_are_compared_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(through_socks, "LARGE", 4 * SMALL)
+    turns: list[str] = []
+
+    def way(name: str) -> Callable[[str, int], socket.socket]:
+        def connect(host: str, port: int) -> socket.socket:
+            turns.append(name)
+            return direct(host, port)
+
+        return connect
+
+    with served_bytes() as port:
+        figures = measure([way("ours"), way("peer")], port)
+    in_a_round = 1 + SMALL_FETCHES
+    assert turns == ["ours", "peer"] + ROUNDS * (in_a_round * ["ours"] + in_a_round * ["peer"])
+    assert all(0 < of.throughput_mb_s <= of.throughput_best_mb_s for of in figures)

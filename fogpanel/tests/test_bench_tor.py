@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench import onion
 from bench.peers import NoPeer
+from bench.through_socks import StreamFigures
 from bench.tor_config import AUTHORITY, CLIENT, EXIT, MIDDLE, RELAYS, Plan, Tuning
 from bench.tor_control import Control, ControlFailed
 from bench.tor_network import Starting, tor_network
@@ -36,6 +39,13 @@ def plan(tmp_path: Path) -> Plan:
         tuning=Tuning.FOR_ONE_MACHINE,
         owner=42,
     )
+
+
+def figures(throughput_mb_s: float) -> onion.Figures:
+    streams = StreamFigures(
+        throughput_mb_s=throughput_mb_s, throughput_best_mb_s=throughput_mb_s, first_byte_p50_ms=3.0
+    )
+    return onion.Figures(streams, circuit_build_p50_ms=2.0)
 
 
 def lines(plan: Plan, name: str, option: str) -> list[str]:
@@ -118,6 +128,23 @@ def test_a_network_that_takes_too_long_is_no_peer(plan: Plan) -> None:
         start.wait("it works", lambda: False, CLIENT)
 
 
+def test_a_peer_that_cannot_be_had_leaves_our_figures_and_says_why_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with ExitStack() as running:
+        peers = dict(onion.peer(tuning, running) for tuning in Tuning)
+    [(why, none)] = peers.items()
+    assert (why.startswith("no Tor: tor is not installed"), none) == (True, None)
+    rows = onion.rows(figures(100.0), None, why)
+    assert [(row.value, row.peer, row.peer_value) for row in rows] == [
+        (100.0, why, None),
+        (3.0, why, None),
+        (2.0, why, None),
+    ]
+    assert all(row.holds() for row in rows)
+
+
 # --- Its control port --------------------------------------------------------------------------------
 
 
@@ -138,10 +165,9 @@ def test_a_circuit_is_built_when_its_own_event_says_so(ends: tuple[Control, sock
         b"650 CIRC 4 FAILED $A~a REASON=TIMEOUT\r\n"
         b"650 CIRC 5 EXTENDED $A~a\r\n"
         b"650 CIRC 5 BUILT $A~a,$B~b\r\n"
-        b"250 OK\r\n"
     )
     assert control.build_circuit_s(["A", "B"]) > 0
-    assert far.recv(1000) == b"SETEVENTS CIRC\r\nEXTENDCIRCUIT 0 A,B\r\nCLOSECIRCUIT 5\r\n"
+    assert far.recv(1000) == b"SETEVENTS CIRC\r\nEXTENDCIRCUIT 0 A,B\r\n"
 
 
 def test_a_circuit_that_fails_says_why(ends: tuple[Control, socket.socket]) -> None:
