@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import re
 import ssl
 import time
 import uuid
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from fogagent.client.errors import ClientError, Refused, Unreachable
 from fogagent.sealing.wrapping import Wrap
 
 TIMEOUT_S = 30.0
+KEY_BYTES = 32
 LOG_WAIT_S = 20
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Between tries when the panel cannot be reached: about a quarter of a minute, as a restart takes."""
@@ -55,10 +56,14 @@ class Api:
 
     def identity(self) -> str:
         """The panel's Ed25519 key in hexadecimal. Nobody needs to be signed in for it."""
-        key = str(self._get("/identity").get("key"))
-        if not re.fullmatch("[0-9a-f]{64}", key):
-            raise ClientError(f"{self._address.base} shows {key[:80]!r} in place of its key.")
-        return key
+        shown = str(self._get("/agents/panel").get("panel_key"))
+        try:
+            key = b64decode(shown, validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise ClientError(f"{self._address.base} shows {shown[:80]!r} in place of its key.")
+        return key.hex()
 
     def submit(self, task: Json) -> Json:
         return self._post("/tasks", task)

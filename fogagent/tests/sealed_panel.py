@@ -15,7 +15,7 @@ from fogagent.overlay.directory import encode_changes
 from fogagent.sealing.result import Result, seal_result
 from fogagent.sealing.task import SealedSpec, open_task
 from fogagent.tests.directories import PANEL_KEY, by_identity, relay, signed
-from fogagent.tests.web import Answer, Asked, Site, problem
+from fogagent.tests.web import Answer, Asked, Site, problem, shown
 
 EXPIRES = "2030-01-01T00:00:00Z"
 
@@ -74,7 +74,7 @@ class SealedPanel:
         self.state = "succeeded"
         """In which tasks end, for the panel."""
         routes = {
-            "GET /api/v1/identity": (200, {"key": PANEL_KEY.hex()}),
+            "GET /api/v1/agents/panel": shown(PANEL_KEY.hex()),
             "GET /api/v1/relay-directory": lambda asked: (200, self.directory()),
             "GET /api/v1/privacy": lambda asked: (200, {"items": [self.level]}),
             "POST /api/v1/reservations": self.reserve,

@@ -21,7 +21,7 @@ from fogagent.client import settings
 from fogagent.client.api import Api
 from fogagent.client.errors import Refused, Unreachable
 from fogagent.client.settings import SignedIn
-from fogagent.tests.web import HANG_UP, Answer, Asked, Site, problem, serving
+from fogagent.tests.web import HANG_UP, Answer, Asked, Site, problem, serving, shown
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
 
@@ -35,7 +35,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def site() -> Iterator[Site]:
     with serving() as site:
-        site.routes["GET /api/v1/identity"] = (200, {"key": KEY})
+        site.routes["GET /api/v1/agents/panel"] = shown(KEY)
         yield site
 
 
@@ -124,11 +124,11 @@ def test_a_panel_with_another_key_gets_no_password_until_its_key_is_confirmed(
     assert main(sign_in) == 0
     assert KEY not in capsys.readouterr().err
     settings.save(replace(settings.load(), url="http://elsewhere"))
-    site.routes["GET /api/v1/identity"] = (200, {"key": OTHER_KEY})
+    site.routes["GET /api/v1/agents/panel"] = shown(OTHER_KEY)
     before = len(site.asked)
     assert main(sign_in) == 1
     assert f"./fog login {site.url} --panel-key {OTHER_KEY}" in capsys.readouterr().err
-    assert [asked.path for asked in site.asked[before:]] == ["/api/v1/identity"]
+    assert [asked.path for asked in site.asked[before:]] == ["/api/v1/agents/panel"]
     assert main([*sign_in, "--panel-key", KEY]) == 1
     assert "not the one given" in capsys.readouterr().err
     assert main([*sign_in, "--panel-key", OTHER_KEY]) == 0
@@ -138,7 +138,7 @@ def test_a_panel_with_another_key_gets_no_password_until_its_key_is_confirmed(
 def test_a_first_login_can_be_given_the_key(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["login", site.url, "--token", "fpt_1", "--panel-key", OTHER_KEY]) == 1
     assert f"shows the key {KEY}, not the one given" in capsys.readouterr().err
-    site.routes["GET /api/v1/identity"] = (200, {"key": "none"})
+    site.routes["GET /api/v1/agents/panel"] = (200, {"panel_key": "none"})
     assert main(["login", site.url, "--token", "fpt_1"]) == 1
     assert "shows 'none' in place of its key" in capsys.readouterr().err
 

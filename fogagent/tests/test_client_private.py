@@ -24,7 +24,7 @@ from fogagent.sealing.result import Result, seal_result
 from fogagent.sealing.task import SealedSpec, Terms
 from fogagent.tests.directories import PANEL_KEY
 from fogagent.tests.sealed_panel import Node, SealedPanel, ran
-from fogagent.tests.web import HANG_UP, Answer, Asked, problem, serving
+from fogagent.tests.web import HANG_UP, Answer, Asked, problem, serving, shown
 
 OTHER_KEY = "ab" * 32
 
@@ -296,7 +296,7 @@ def test_a_forged_directory_is_refused(
 def test_a_panel_with_another_key_is_refused_whenever_the_directory_is_used(
     panel: SealedPanel, script: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    panel.site.routes["GET /api/v1/identity"] = (200, {"key": OTHER_KEY})
+    panel.site.routes["GET /api/v1/agents/panel"] = shown(OTHER_KEY)
     assert run(script) == 1
     said = capsys.readouterr().err
     assert f"shows another key than before: {OTHER_KEY}, not {PANEL_KEY.hex()}" in said
@@ -313,7 +313,7 @@ def test_who_signed_in_before_keys_were_pins_one_on_first_use(
     assert settings.load() == SignedIn(panel.site.url, "fpt_token", {panel.site.url: PANEL_KEY.hex()})
     assert run(script) == 0
     assert "The key of" not in capsys.readouterr().err
-    panel.site.routes["GET /api/v1/identity"] = (200, {"key": OTHER_KEY})
+    panel.site.routes["GET /api/v1/agents/panel"] = shown(OTHER_KEY)
     assert run(script) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -45,6 +46,11 @@ class Site:
 
 def problem(status: int, detail: str, **more: object) -> Answer:
     return status, {"type": "about:blank", "title": "No", "status": status, "detail": detail, **more}
+
+
+def shown(key: str) -> Answer:
+    """How a panel shows its key, given in hexadecimal."""
+    return 200, {"panel_key": base64.b64encode(bytes.fromhex(key)).decode()}
 
 
 @contextmanager

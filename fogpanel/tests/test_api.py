@@ -18,6 +18,8 @@ from conftest import MakeNode
 from fogpanel import idempotency, tokens
 from fogpanel.models import ApiToken, Event, IdempotencyKey
 from fogpanel.tokens import Scope
+from nodes.relay_directory.publishing import publish
+from nodes.tests.relays import listen, say
 from services.vpn_coordinator.models import Tunnel
 from tasks.models import Attempt, LogChunk, Task, TaskBatch
 from tasks.submission import submit, validate
@@ -126,6 +128,9 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/tasks/{task}/result", None, "operator"),
     ("post", "/tasks/{task}/cancel", None, "operator"),
     ("post", "/tasks/{task}/retry", None, "operator"),
+    ("get", "/privacy", None, "viewer"),
+    ("get", "/relay-directory", None, "viewer"),
+    ("post", "/reservations", {"privacy": "private", "cores": 0.1}, "submitter"),
     ("get", "/tokens", None, "viewer"),
     ("get", "/events", None, "viewer"),
     ("get", "/services", None, "viewer"),
@@ -147,6 +152,10 @@ def things(make_node: MakeNode, submitter: User, wheel: None) -> dict[str, int]:
     from nodes.joining import create_join_key
 
     node = make_node(open_attempts=1, free_cpu_millis=750, free_memory_mb=896)
+    now = timezone.now()
+    listen(now)
+    assert say(node, now) == []
+    publish(now)
     key, _ = create_join_key(actor=submitter, note="", group=None, labels={}, uses=1, lifetime_s=60)
     task = submit(submitter, validate(SCRIPT))
     attempt = Attempt.objects.create(task=task, node=node, number=1)
@@ -178,8 +187,14 @@ def test_each_role_gets_what_is_its_own(
 def test_the_table_names_every_address() -> None:
     from fogpanel.api import api
 
-    public = {("post", "/tokens"), ("get", "/identity"), ("get", "/agents/panel"), ("post", "/agents/enrol")}
-    own = {("post", "/tokens/{token_id}/revoke")}
+    public = {("post", "/tokens"), ("get", "/agents/panel"), ("post", "/agents/enrol")}
+    own = {
+        ("post", "/tokens/{token_id}/revoke"),
+        ("post", "/reservations/{reservation_id}/task"),
+        ("post", "/tasks/{task_id}/reservation"),
+        ("post", "/tasks/{task_id}/reseal"),
+        ("get", "/tasks/{task_id}/sealed-result"),
+    }
     schema = api.get_openapi_schema()["paths"]
     there = {(method, path.removeprefix("/api/v1")) for path, methods in schema.items() for method in methods}
     names = {

@@ -1,33 +1,20 @@
-"""The signed directory for clients, who take from it the keys that they seal tasks for, and who signed it."""
+"""The signed directory for clients, who take from it the keys that they seal tasks for."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from ninja import Router, Schema
+from django.http import HttpResponse
+from ninja import Router
 
 from fogagent.overlay.directory import encode_changes
 from fogpanel.access import Role, require
 from fogpanel.api_auth import SignedInRequest
 from fogpanel.problems import Problem
-from nodes.identity import panel_identity
 from nodes.relay_directory.changes import changes_since
 from nodes.relay_directory.publishing import newest_number
 
 router = Router(tags=["nodes"])
 
 MEDIA_TYPE = "application/vnd.msgpack"
-
-
-class IdentityOut(Schema):
-    """``key`` is an Ed25519 public key in hexadecimal."""
-
-    key: str
-
-
-@router.get("/identity", auth=None, response=IdentityOut)
-def get_identity(request: HttpRequest) -> IdentityOut:
-    """Who this panel is. Clients pin the key at their first sign-in, before they send anything else."""
-    return IdentityOut(key=panel_identity().public_key.hex())
 
 
 @router.get("/relay-directory", response={200: bytes})
