@@ -2,7 +2,7 @@
 
 Thinned with age: the node by node part of decisions goes first, then what succeeded tasks printed; what
 failed ones printed, all attempts and decisions stay as long as their task. Canaries are not ours: their
-probe forgets them within minutes.
+probes forget them soon.
 """
 
 from __future__ import annotations
@@ -39,13 +39,18 @@ def forget_tasks(now: datetime) -> int:
         tasks = list(ended.order_by("finished_at").values_list("id", "payload_id", "stdin_id")[:BATCH])
         if not tasks:
             break
-        with transaction.atomic():
-            ids = [task_id for task_id, _, _ in tasks]
-            Event.objects.filter(subject_kind="task", subject_id__in=ids, kind__in=ROUTINE).delete()
-            Task.objects.filter(id__in=ids).delete()
-            _drop_unused({sha256 for _, *blobs in tasks for sha256 in blobs if sha256})
+        delete_tasks(tasks)
         gone += len(tasks)
     return gone
+
+
+def delete_tasks(tasks: Collection[tuple[int, str | None, str | None]]) -> None:
+    """Delete these (task, payload, standard input), and the blobs that nothing refers to any more."""
+    with transaction.atomic():
+        ids = [task_id for task_id, _, _ in tasks]
+        Event.objects.filter(subject_kind="task", subject_id__in=ids, kind__in=ROUTINE).delete()
+        Task.objects.filter(id__in=ids).delete()
+        _drop_unused({sha256 for _, *blobs in tasks for sha256 in blobs if sha256})
 
 
 def _drop_unused(hashes: Collection[str]) -> None:

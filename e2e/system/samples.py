@@ -14,7 +14,7 @@ def echo_module() -> str:
     """A WebAssembly command that prints its first argument, in base64."""
     from wasmtime import wat2wasm
 
-    wat = (ROOT / "services" / "fog_coordinator" / "canary.wat").read_text()
+    wat = (ROOT / "services" / "canary.wat").read_text()
     return base64.b64encode(bytes(wat2wasm(wat))).decode()
 
 

@@ -5,56 +5,35 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from datetime import datetime, timedelta
-from functools import lru_cache
-from pathlib import Path
 
-import wasmtime
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 
 from coordinator.values import RoutingStrategy
 from fogpanel import wakes
+from services.canaries import FOG_COORDINATOR, account, program
 from services.fog_coordinator.rules import Canary
 from tasks.blobs import store_blob
 from tasks.models import LogChunk, Task
 from tasks.states import FINAL, TaskState
 
-OWNER = "fog-coordinator-probe"
 DEADLINE_S = 15.0
 RUN_LIMIT_S = 10.0
 KEPT_S = 300.0
 
 
-@lru_cache
-def module() -> bytes:
-    """The canary's program, translated from the text beside this file."""
-    return bytes(wasmtime.wat2wasm(Path(__file__).with_name("canary.wat").read_text()))
-
-
-def owner() -> User:
-    """The account that canaries belong to. It has no role and cannot sign in."""
-    found = User.objects.filter(username=OWNER).first()
-    if found is None:
-        found, made = User.objects.get_or_create(username=OWNER, defaults={"is_active": False})
-        if made:
-            found.set_unusable_password()
-            found.save(update_fields=["password"])
-    return found
-
-
 def send(now: datetime) -> None:
     """Hand in one canary for each strategy, as a task like any other."""
-    sender = owner()
+    sender = account(FOG_COORDINATOR)
     with transaction.atomic():
-        program = store_blob(module())
+        payload = store_blob(program())
         Task.objects.bulk_create(
             Task(
                 name=f"canary {strategy}",
                 owner=sender,
                 canary=True,
                 driver="wasm",
-                payload=program,
+                payload=payload,
                 args=[secrets.token_hex(8)],
                 timeout_s=RUN_LIMIT_S,
                 cpu_millis=10,
@@ -86,7 +65,7 @@ def clean_up(now: datetime) -> int:
 
 
 def _canaries() -> QuerySet[Task]:
-    return Task.objects.filter(owner__username=OWNER, canary=True)
+    return Task.objects.filter(owner__username=FOG_COORDINATOR, canary=True)
 
 
 def _printed(attempt_ids: list[int]) -> dict[int, bytes]:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from fogpanel.jobs import registry
 from fogpanel.models import JobState
 from nodes.models import Node
+from services.canaries import OWNERS
 from services.fog_coordinator import canary
 from services.fog_coordinator.rules import Canary, Measured, Sweep, judge
 from services.record import Probed
@@ -61,7 +62,7 @@ def decisions_per_s(now: datetime) -> float:
         return 0.0
     count = newest - _last_before(since, newest)
     about_canaries = Decision.objects.filter(
-        task__owner__username=canary.OWNER, task__canary=True, decided_at__gte=since
+        task__owner__username__in=OWNERS, task__canary=True, decided_at__gte=since
     ).count()
     return max(0, count - about_canaries) / RATE_OVER_S
 

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from coordinator.values import RoutingStrategy
 from fogpanel import wakes
 from nodes.models import Node
+from services.canaries import FOG_COORDINATOR, account, program
 from services.fog_coordinator import canary
 from services.fog_coordinator.probe import decisions_per_s, probe
 from services.models import State
@@ -53,7 +54,7 @@ def test_the_canary_prints_its_argument(tmp_path: object) -> None:
     printed = bytearray()
     config.stdout_custom = lambda data: printed.extend(data) or len(data)  # type: ignore[func-returns-value]
     store.set_wasi(config)
-    instance = linker.instantiate(store, wasmtime.Module(engine, canary.module()))
+    instance = linker.instantiate(store, wasmtime.Module(engine, program()))
     start = instance.exports(store)["_start"]
     assert isinstance(start, wasmtime.Func)
     start(store)
@@ -131,8 +132,8 @@ def test_after_a_result_the_next_call_sends_anew(node: Node) -> None:
 
 
 def test_the_owner_cannot_sign_in(client: object) -> None:
-    owner = canary.owner()
-    assert canary.owner() == owner
+    owner = account(FOG_COORDINATOR)
+    assert account(FOG_COORDINATOR) == owner
     assert not owner.is_active
     assert not User.objects.get(pk=owner.pk).has_usable_password()
 
@@ -155,7 +156,7 @@ def test_old_canaries_are_deleted_and_nobody_elses_task(node: Node, submitter: U
 
 def test_decisions_of_the_last_minute_without_canaries(submitter: User) -> None:
     work = Task.objects.create(name="work", owner=submitter, driver="wasm")
-    probing = Task.objects.create(name="canary", owner=canary.owner(), driver="wasm", canary=True)
+    probing = Task.objects.create(name="canary", owner=account(FOG_COORDINATOR), driver="wasm", canary=True)
     ages_s = [300, 200, 61, 59, 30, 20, 1]
     for task, age_s in [(work, age_s) for age_s in ages_s] + [(probing, 0)]:
         Decision.objects.create(

@@ -1,11 +1,11 @@
-"""Tunnels and carriages on the admin site."""
+"""Tunnels, carriages and canaries on the admin site."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
 from fogpanel.admin_site import LargeAdmin, ReadOnlyAdmin
-from services.vpn_coordinator.models import Carriage, Tunnel
+from services.vpn_coordinator.models import Carriage, SealedCanary, Tunnel
 
 
 @admin.register(Tunnel)
@@ -46,4 +46,13 @@ class CarriageAdmin(LargeAdmin):
     names = ("node__name",)
     search_help_text = "Number of an attempt, or the name of the node where it is to run"
     list_select_related = ("gateway", "node")
+    ordering = ("-id",)
+
+
+@admin.register(SealedCanary)
+class SealedCanaryAdmin(ReadOnlyAdmin):
+    list_display = ("id", "sent_at", "ended_at", "ok", "step", "node", "took_ms", "size", "sentence")
+    list_filter = ("ok", "step")
+    list_select_related = ("node",)
+    search_fields = ("node__name",)
     ordering = ("-id",)

@@ -80,7 +80,7 @@ def ask(
     """
     waiting = list(carriages)
     able = gateways(rng)
-    entries = _entries({carriage.node_id for carriage in waiting})
+    entries = entries_of({carriage.node_id for carriage in waiting})
     orders = []
     for carriage in waiting:
         entry = entries.get(carriage.node_id)
@@ -134,7 +134,7 @@ def _note_asked(carriage: Carriage, gateway: int, now: datetime) -> None:
     carriage.due_at = now + timedelta(seconds=timeout_s(carriage.size) + SLACK_S)
 
 
-def _entries(node_ids: Iterable[int]) -> dict[int, Relay]:
+def entries_of(node_ids: Iterable[int]) -> dict[int, Relay]:
     """What the newest version of the directory says of these nodes."""
     rows = nodes.Relay.objects.filter(node_id__in=list(node_ids), since__isnull=False).only("published")
     return {row.node_id: entry for row in rows if (entry := published_entry(row)) is not None}

@@ -1,4 +1,4 @@
-"""Tunnels, as wished for and as their entries last told; and the orders that gateways bring to nodes."""
+"""Tunnels, as wished for and as last told; orders that gateways bring to nodes; and canaries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from nodes.models import Node
-from tasks.models import Attempt
+from tasks.models import Attempt, Task
 
 SLUG = "vpn_coordinator"
 DEFAULT_HOPS = 3
@@ -152,3 +152,50 @@ class Carriage(models.Model):
 
     def __str__(self) -> str:
         return f"carriage of attempt {self.attempt_id}"
+
+
+class SealedCanary(models.Model):
+    """A small confidential task that the panel handed in as its own client, to see that it comes back.
+
+    Only here the panel has a key of a sealed task, its own, and only until that is over.
+    """
+
+    if TYPE_CHECKING:
+        id: int
+
+    class Step(models.TextChoices):
+        RESERVE = "reserve"
+        CARRY = "carry"
+        RUN = "run"
+        OPEN = "open"
+
+    task = models.ForeignKey(
+        Task, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", help_text="Kept for an hour"
+    )
+    word = models.CharField(max_length=32, help_text="What it is to print")
+    result_key = models.BinaryField(
+        default=b"", editable=False, help_text="X25519, private; empty: it is over"
+    )
+    size = models.PositiveIntegerField(default=0, help_text="Bytes of sealed content")
+    sent_at = models.DateTimeField(db_index=True)
+    deadline_at = models.DateTimeField()
+
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="Empty: under way")
+    ok = models.BooleanField(default=False)
+    step = models.CharField(max_length=8, choices=Step.choices, blank=True, help_text="Where it failed")
+    sentence = models.CharField(max_length=500, blank=True, help_text="Why")
+    node = models.ForeignKey(
+        Node,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Where it was last",
+    )
+    took_ms = models.FloatField(null=True, blank=True, help_text="Until its result was there")
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"sealed canary {self.id}"

@@ -1,4 +1,4 @@
-"""The coordinator's probe: every tunnel as its entry last told, and whether one could be made.
+"""The coordinator's probe: every tunnel as its entry last told, whether one could be made, and a sealed task.
 
 That a port is open does not mean that anything comes back through it: so the last circuit that the service
 `onion` has had tried up to an exit, with bytes echoed there, counts as well.
@@ -14,10 +14,17 @@ from services.record import Probed
 from services.vpn_coordinator.gateways import entries, exits, some_relays
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.rules import Checked, Echo, Fog, judge
+from services.vpn_coordinator.sealed_probe import look
+from services.vpn_coordinator.sealed_rules import with_sealed
 from services.vpn_coordinator.standing import bytes_per_s_now, stands
 
 
 def probe(now: datetime, last_result_at: datetime | None) -> Probed | None:
+    sealed = look(now, last_result_at)
+    return None if sealed is None else with_sealed(of_tunnels(now), sealed)
+
+
+def of_tunnels(now: datetime) -> Probed:
     tunnels = Tunnel.objects.filter(stopped_at=None).order_by("id").select_related("entry")
     return judge([checked(tunnel, now) for tunnel in tunnels], fog(now))
 

@@ -14,12 +14,13 @@ VPN_COORDINATOR = Service(
     title="VPN coordinator",
     category="Privacy",
     icon="waypoints",
-    line="Opens tunnels into the fog on machines that grant entry, and has them leave it where you choose.",
+    line="Opens tunnels into the fog that leave it where you choose, and has gateways bring private tasks.",
     probe_every=PROBE_S,
     probe=probe,
     template="services/vpn_coordinator/page.html",
     page=page,
-    when_disabled="No new tunnel can be created until it is enabled; those that are open stay so.",
+    when_disabled="No new tunnel can be created and no confidential task handed in until it is enabled; what "
+    "is open or under way goes on.",
     restart=order_all,
     when_restarted="Every entry is told its tunnels anew; a probe begins at once.",
 )

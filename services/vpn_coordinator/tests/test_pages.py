@@ -17,7 +17,7 @@ from nodes.models import Node, Relay
 from services.vpn_coordinator import live_topics, operations
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.pools import HOPS_MOST
-from services.vpn_coordinator.probe import fog, probe
+from services.vpn_coordinator.probe import fog, of_tunnels
 from services.vpn_coordinator.tests.conftest import MakeRelay, MakeTunnel
 from services.vpn_coordinator.views import PAGE_SIZE
 
@@ -387,12 +387,10 @@ def test_the_admin_site_shows_and_changes_nothing(client: Client, tunnel: Tunnel
 
 def test_the_probe_reads_what_was_told(tunnel: Tunnel) -> None:
     now = timezone.now()
-    found = probe(now, None)
-    assert found is not None
+    found = of_tunnels(now)
     assert (found.state, found.sentence) == ("operational", "1 tunnel open, 3 clients")
     Tunnel.objects.update(is_open=False, sentence="The port is taken.")
-    found = probe(now, None)
-    assert found is not None
+    found = of_tunnels(now)
     assert (found.state, found.sentence) == ("down", "No tunnel is open. browsing: The port is taken.")
 
 
@@ -400,12 +398,10 @@ def test_the_probe_without_tunnels(entry: Node, make_relay: MakeRelay) -> None:
     make_relay()
     make_relay(region="eu-north")
     middle = make_relay(name="middle", flags=["relay"])
-    found = probe(timezone.now(), None)
-    assert found is not None
+    found = of_tunnels(timezone.now())
     assert (found.state, found.sentence) == ("operational", "No tunnel yet; 2 exits in 2 regions are ready.")
     Node.objects.filter(id=middle.id).update(connected=False)
-    found = probe(timezone.now(), None)
-    assert found is not None
+    found = of_tunnels(timezone.now())
     assert found.state == "degraded"
     assert "2 of 3 are connected. Start the agent of middle again." in found.sentence
 

@@ -1,0 +1,213 @@
+"""Sealed canaries: the panel as its own client hands in a small confidential task, and opens what comes back.
+
+What the tasks of people go through, these go through: nodes are reserved, the task is sealed for them, a
+gateway brings it to one over a circuit, and the result is opened with a key that only the row here has.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from django.db import transaction
+
+from fogagent.messages import Outcome
+from fogagent.sealing import task as sealing
+from fogagent.sealing.errors import SealingError
+from fogagent.sealing.result import open_result
+from fogagent.sealing.task import SealedSpec, SealedTask, Terms, seal_task
+from fogpanel import audit, live, retention
+from nodes.locks import with_nodes
+from services.canaries import VPN_COORDINATOR, account, program
+from services.vpn_coordinator.carrying import TOPIC, entries_of
+from services.vpn_coordinator.models import Carriage, SealedCanary
+from services.vpn_coordinator.quotes import LARGE
+from tasks import reservations
+from tasks.closing import lock_tasks, nodes_of, open_attempts, stop
+from tasks.models import Task
+from tasks.reservations import CannotReserve, Choice, Reserved
+from tasks.retention import delete_tasks
+from tasks.sealed_results import sealed_result
+from tasks.states import FINAL, PLACED, TaskState
+from tasks.submission import SpecError, TaskSpec
+
+Step = SealedCanary.Step
+
+DEADLINE = timedelta(seconds=20)
+"""Time enough for another gateway where the first one goes."""
+RUN_LIMIT_S = 10.0
+LARGE_EVERY = timedelta(minutes=10)
+"""So often one is large, to measure how fast content is carried."""
+TASKS_KEPT = timedelta(hours=1)
+KEPT = timedelta(days=2)
+
+OUTSIDE: dict[str, Any] = {
+    "name": "sealed canary",
+    "privacy": "confidential",
+    "driver": "wasm",
+    "timeout_s": RUN_LIMIT_S,
+    "cores": 0.01,
+    "memory_mb": 16,
+    "strategy": "round_robin",  # so that each node has its turn
+    "priority": 10,
+    "max_attempts": 2,
+}
+
+
+# --- Sending -----------------------------------------------------------------------------------------
+
+
+def send(now: datetime) -> SealedCanary:
+    """Hand one in. Where no node can be reserved for it, it is over with that."""
+    canary = SealedCanary(word=secrets.token_hex(8), sent_at=now, deadline_at=now + DEADLINE)
+    spec = reservations.validate_outside(OUTSIDE)
+    try:
+        _hand_in(canary, spec, reservations.choose(spec, now))
+    except (CannotReserve, SpecError, SealingError) as error:
+        _end(canary, now, Step.RESERVE, str(error))
+    except TimeoutError:
+        _end(canary, now, Step.RESERVE, "The panel is busy placing tasks.")
+    live.changed(TOPIC)
+    return canary
+
+
+def _hand_in(canary: SealedCanary, spec: TaskSpec, choice: Choice) -> None:
+    key = X25519PrivateKey.generate()
+    task = _seal(spec, canary, key)
+    content = base64.b64encode(task.content).decode()
+    with transaction.atomic():
+        reserved = reservations.reserve(account(VPN_COORDINATOR), choice, canary.sent_at)
+        canary.task = reservations.hand_in(
+            reserved.reservation,
+            content,
+            _wraps(task, reserved),
+            canary.sent_at,
+            canary=True,
+            expires_at=canary.deadline_at,
+        )
+        canary.result_key = key.private_bytes_raw()
+        canary.size = len(task.content)
+        canary.save()
+
+
+def _seal(spec: TaskSpec, canary: SealedCanary, key: X25519PrivateKey) -> SealedTask:
+    terms = Terms(**{name: getattr(spec, name) for name in Terms.__struct_fields__})
+    return seal_task(
+        SealedSpec(
+            terms=terms,
+            result_key=key.public_key().public_bytes_raw(),
+            args=[canary.word],
+            payload=program(),
+            stdin=bytes(LARGE // 2) if _is_to_be_large(canary.sent_at) else b"",
+        )
+    )
+
+
+def _is_to_be_large(now: datetime) -> bool:
+    """Not if the last one failed: then what matters is whether any comes back."""
+    last = latest()
+    recent = SealedCanary.objects.filter(sent_at__gt=now - LARGE_EVERY, size__gte=LARGE)
+    return last is not None and last.ok and not recent.exists()
+
+
+def _wraps(task: SealedTask, reserved: Reserved) -> list[dict[str, str]]:
+    """The content key for each node, by the keys of the directory. Raises NotInDirectory, WrongKey."""
+    relays = {entry.identity: entry for entry in entries_of(node.id for node in reserved.nodes).values()}
+    nodes = [bytes.fromhex(node.public_key) for node in reserved.nodes]
+    promised = sealing.Reservation(reservation=reserved.reservation.id, nodes=nodes)
+    return [
+        {"node": wrap.node.hex(), "wrapped": base64.b64encode(wrap.wrapped).decode()}
+        for wrap in task.key.wraps(promised, relays)
+    ]
+
+
+# --- Looking what became of it -------------------------------------------------------------------------
+
+
+def latest() -> SealedCanary | None:
+    return SealedCanary.objects.select_related("task", "node").order_by("-id").first()
+
+
+def end_if_over(canary: SealedCanary, now: datetime) -> bool:
+    """Whether it is over, by its result or by its deadline, which is noted in it."""
+    if canary.ended_at is not None:
+        return True
+    task = canary.task
+    is_final = task is None or task.state in FINAL
+    if not is_final and now <= canary.deadline_at:
+        return False
+    _end(canary, now, *(_trouble(canary, task) if task else (Step.RUN, "Its task is not there any more.")))
+    if task is not None and not is_final:
+        let_go(task, now)
+    live.changed(TOPIC)
+    return True
+
+
+def _end(canary: SealedCanary, now: datetime, step: str, sentence: str) -> None:
+    """``step`` is empty where it went well."""
+    task = canary.task
+    canary.ended_at, canary.ok, canary.step = now, not step, step
+    canary.sentence, canary.result_key = audit.shorten(sentence), b""
+    if task is not None:
+        canary.node_id = task.node_id
+        if task.finished_at is not None:
+            canary.took_ms = 1000 * (task.finished_at - task.created_at).total_seconds()
+    canary.save()
+
+
+def _trouble(canary: SealedCanary, task: Task) -> tuple[str, str]:
+    """The step that failed, and why; both empty where it did what it was to do."""
+    result = sealed_result(task)
+    if result is None:
+        return _where(task)
+    key = X25519PrivateKey.from_private_bytes(bytes(canary.result_key))
+    try:
+        opened = open_result(result.content, key, result.reservation, result.node)
+    except SealingError as error:
+        return Step.OPEN, str(error)
+    if opened.outcome != Outcome.SUCCEEDED:
+        return Step.RUN, opened.sentence or f"It ended as {opened.outcome}."
+    if opened.stdout != canary.word.encode():
+        return Step.OPEN, "It printed something else than it was told to."
+    return "", ""
+
+
+def _where(task: Task) -> tuple[str, str]:
+    """How far one got that has no result."""
+    attempt = task.attempts.order_by("-id").first()
+    if attempt is None:
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in task.wait_reasons.items())
+        return Step.RESERVE, f"None of its nodes took it{f' ({reasons})' if reasons else ''}."
+    carriage = Carriage.objects.filter(attempt=attempt).select_related("gateway").first()
+    if carriage is not None and not carriage.ok and attempt.started_at is None:
+        return Step.CARRY, carriage.sentence or f"{carriage.gateway} was still at it."
+    if task.state == TaskState.SUCCEEDED:
+        return Step.OPEN, "It came back without a sealed result."
+    return Step.RUN, attempt.sentence or f"{attempt.node} was still at it."
+
+
+def let_go(task: Task, now: datetime) -> None:
+    """Nobody waits for it any more."""
+
+    def cancel() -> None:
+        lock_tasks([task.id])
+        present = Task.objects.filter(id=task.id)
+        present.filter(state=TaskState.QUEUED).update(
+            state=TaskState.CANCELLED, finished_at=now, cancel_requested_at=now, changed_at=now
+        )
+        present.filter(state__in=PLACED).update(cancel_requested_at=now, changed_at=now)
+        stop(open_attempts(task_id=task.id), Outcome.CANCELLED, "its time is over", now)
+
+    with_nodes(nodes_of(task_id=task.id), cancel)
+
+
+def forget(now: datetime) -> int:
+    """Delete the tasks of those that are over for an hour, and old ones wholly; how many of these."""
+    old = SealedCanary.objects.filter(sent_at__lt=now - TASKS_KEPT, task__state__in=FINAL).order_by("sent_at")
+    columns = ("task_id", "task__payload_id", "task__stdin_id")
+    if tasks := list(old.values_list(*columns)[: retention.BATCH]):
+        delete_tasks(tasks)
+    return retention.delete(SealedCanary.objects.filter(sent_at__lt=now - KEPT).order_by("sent_at"))
