@@ -230,6 +230,8 @@ AGENT_HANDLERS: dict[str, str | list[str]] = {
 }
 # Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.
 PLACING_PAUSED = "services.control.placing_is_paused"
+# Called with the time; the last look at whether bytes come back from an exit.
+EXIT_ECHO = "services.onion.trials.last_to_exit"
 # By privacy level, from orders to run (node, message) to those that bring them there. Others go directly.
 TASK_TRANSPORTS = {"confidential": "services.vpn_coordinator.carrying.carry_orders"}
 # Called with a privacy level; says why its tasks cannot be taken now, or nothing.

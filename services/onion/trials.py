@@ -17,6 +17,7 @@ from fogpanel import live, retention
 from fogpanel.rows import select, update_each
 from nodes import models as nodes
 from nodes import outbox
+from services.exit_echo import Echo
 from services.onion.models import Trial
 from services.onion.standing import listed
 
@@ -192,14 +193,17 @@ def of_choice() -> QuerySet[Trial]:
     return Trial.objects.filter(relay=None).select_related("node").order_by("-id")
 
 
-def last_to_exit(now: datetime) -> Trial | None:
-    """The last, if it was to end at an exit and is not long ago: what it says, it says of tunnels too.
+def last_to_exit(now: datetime) -> Echo | None:
+    """Of the last, if it was to end at an exit and is not long ago (`settings.EXIT_ECHO`): what it says, it
+    says of tunnels too.
 
     Where the last did not lead to an exit there was none, and how it went with those before is old news.
     """
     last = of_choice().exclude(ended_at=None).first()
     lately = last is not None and last.ended_at is not None and last.ended_at > now - NEWS
-    return last if last is not None and last.to_exit and lately else None
+    if last is None or not last.to_exit or not lately:
+        return None
+    return Echo(ok=last.ok, sentence=last.sentence, took_ms=last.echo_ms)
 
 
 def of_relays() -> QuerySet[Trial]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from services.absent import absent
-from services.onion import trials
+from services.exit_echo import last_echo
 from services.record import Probed
 from services.vpn_coordinator.gateways import entries, exits, some_relays
 from services.vpn_coordinator.models import Tunnel
-from services.vpn_coordinator.rules import Checked, Echo, Fog, judge
+from services.vpn_coordinator.rules import Checked, Fog, judge
 from services.vpn_coordinator.sealed_probe import look
 from services.vpn_coordinator.sealed_rules import with_sealed
 from services.vpn_coordinator.standing import bytes_per_s_now, stands
@@ -39,16 +39,11 @@ def fog(now: datetime) -> Fog:
         entries=len(entering),
         relays=len(relaying),
         hops=max((len(relaying) - (entry in relaying) for entry in entering), default=0),
-        echo=_echo(now),
+        echo=last_echo(now),
         absent_exits=absent("exit"),
         absent_entries=absent("entry"),
         absent_relays=absent("relay"),
     )
-
-
-def _echo(now: datetime) -> Echo | None:
-    trial = trials.last_to_exit(now)
-    return None if trial is None else Echo(ok=trial.ok, sentence=trial.sentence, took_ms=trial.echo_ms)
 
 
 def checked(tunnel: Tunnel, now: datetime) -> Checked:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.absent import NOBODY, Absent
+from services.exit_echo import Echo
 from services.models import State
 from services.record import Figure, Probed
 from services.vpn_coordinator.models import DEFAULT_HOPS
@@ -39,15 +40,6 @@ class Checked:
     @property
     def fails(self) -> bool:
         return not (self.works or self.pending)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Echo:
-    """What became of the bytes that were last sent over a circuit to an exit, to be echoed there."""
-
-    ok: bool
-    sentence: str
-    took_ms: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

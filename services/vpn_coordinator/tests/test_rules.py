@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from services.absent import Absent
+from services.exit_echo import Echo
 from services.models import State
 from services.vpn_coordinator.costs import Measured, by_hops, by_pool, cost
 from services.vpn_coordinator.pools import POOLS, pool_of
 from services.vpn_coordinator.rates import Count, counted
-from services.vpn_coordinator.rules import Checked, Echo, Fog, judge
+from services.vpn_coordinator.rules import Checked, Fog, judge
 from services.vpn_coordinator.standing import Standing
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
