@@ -18,6 +18,8 @@ from services.record import Probed
 from tasks.models import Decision
 
 RATE_OVER_S = 60.0
+PROBING = "services.jobs.probe_services"
+"""The job that we are called by: when it was away, all were."""
 
 
 def probe(now: datetime, last_result_at: datetime | None) -> Probed | None:
@@ -41,13 +43,19 @@ def complete(canaries: list[Canary], now: datetime) -> bool:
 
 
 def sweeps(now: datetime) -> list[Sweep]:
-    """Every periodic job of this panel, the latest first."""
+    """Every periodic job of this panel, the latest first. None is late while the panel itself was away."""
+    rows = list(JobState.objects.values_list("name", "due_at", "error", "since"))
+    back_at = next((since for name, *_, since in rows if name == PROBING and since), None)
     found = [
-        Sweep(name, registry[name].every_s, max(0.0, (now - due_at).total_seconds()), error)
-        for name, due_at, error in JobState.objects.values_list("name", "due_at", "error")
+        Sweep(name, registry[name].every_s, _lag_s(due_at, back_at, now), error)
+        for name, due_at, error, _ in rows
         if name in registry
     ]
     return sorted(found, key=lambda sweep: -sweep.lag_s)
+
+
+def _lag_s(due_at: datetime, back_at: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - max(due_at, back_at or due_at)).total_seconds())
 
 
 def decisions_per_s(now: datetime) -> float:

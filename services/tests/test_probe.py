@@ -11,10 +11,11 @@ from django.contrib.auth.models import User
 
 from coordinator.values import RoutingStrategy
 from fogpanel import wakes
+from fogpanel.models import JobState
 from nodes.models import Node
 from services.canaries import FOG_COORDINATOR, account, program
 from services.fog_coordinator import canary
-from services.fog_coordinator.probe import decisions_per_s, probe
+from services.fog_coordinator.probe import PROBING, decisions_per_s, probe, sweeps
 from services.models import State
 from tasks.models import Attempt, Decision, LogChunk, Task
 from tasks.states import TaskState
@@ -173,3 +174,11 @@ def test_decisions_of_the_last_minute_without_canaries(submitter: User) -> None:
 
 def test_no_decisions_at_all() -> None:
     assert decisions_per_s(NOW) == 0.0
+
+
+def test_no_job_is_late_for_the_time_when_the_panel_was_away() -> None:
+    hour = timedelta(hours=1)
+    JobState.objects.create(name="nodes.jobs.sweep_heartbeats", due_at=NOW - hour)
+    assert [round(sweep.lag_s) for sweep in sweeps(NOW)] == [3600]
+    JobState.objects.create(name=PROBING, due_at=NOW, since=NOW - 4 * SECOND)
+    assert [round(sweep.lag_s) for sweep in sweeps(NOW)] == [4, 0]
