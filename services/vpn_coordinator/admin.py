@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from fogpanel.admin_site import LargeAdmin, ReadOnlyAdmin
-from services.vpn_coordinator.models import Carriage, SealedCanary, Tunnel
+from services.vpn_coordinator.models import Carriage, PrivacyLevel, SealedCanary, Tunnel
 
 
 @admin.register(Tunnel)
@@ -56,3 +56,8 @@ class SealedCanaryAdmin(ReadOnlyAdmin):
     list_select_related = ("node",)
     search_fields = ("node__name",)
     ordering = ("-id",)
+
+
+@admin.register(PrivacyLevel)
+class PrivacyLevelAdmin(ReadOnlyAdmin):
+    list_display = ("level", "at", "refusal", "start_s", "samples", "bytes_per_s")

@@ -5,4 +5,7 @@ class VpnCoordinatorConfig(AppConfig):
     name = "services.vpn_coordinator"
 
     def ready(self) -> None:
-        from services.vpn_coordinator import live_topics  # noqa: F401  (topics register themselves)
+        from services.vpn_coordinator import (  # noqa: F401  (topics register themselves)
+            live_topics,
+            private_live,
+        )

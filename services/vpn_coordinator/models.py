@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db import models
 
 from nodes.models import Node
-from tasks.models import Attempt, Task
+from tasks.models import PRIVACY_CHOICES, Attempt, Task
+from tasks.privacy import Privacy
 
 SLUG = "vpn_coordinator"
 DEFAULT_HOPS = 3
@@ -155,7 +156,7 @@ class Carriage(models.Model):
 
 
 class SealedCanary(models.Model):
-    """A small confidential task that the panel handed in as its own client, to see that it comes back.
+    """A small sealed task that the panel handed in as its own client, to see that it comes back.
 
     Only here the panel has a key of a sealed task, its own, and only until that is over.
     """
@@ -172,6 +173,7 @@ class SealedCanary(models.Model):
     task = models.ForeignKey(
         Task, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", help_text="Kept for an hour"
     )
+    level = models.CharField(max_length=12, choices=PRIVACY_CHOICES, default=Privacy.CONFIDENTIAL)
     word = models.CharField(max_length=32, help_text="What it is to print")
     result_key = models.BinaryField(
         default=b"", editable=False, help_text="X25519, private; empty: it is over"
@@ -199,3 +201,20 @@ class SealedCanary(models.Model):
 
     def __str__(self) -> str:
         return f"sealed canary {self.id}"
+
+
+class PrivacyLevel(models.Model):
+    """What a level of privacy cost and whether it could be had when a job last looked (`tasks.quotes.Quote`).
+
+    For the service's page, which is not to wait for that.
+    """
+
+    level = models.CharField(max_length=12, choices=PRIVACY_CHOICES, primary_key=True)
+    at = models.DateTimeField()
+    refusal = models.CharField(max_length=1000, blank=True, help_text="Why it could not be had")
+    start_s = models.FloatField(null=True, blank=True, help_text="From handing in to start, the median")
+    samples = models.PositiveIntegerField(default=0)
+    bytes_per_s = models.FloatField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.level

@@ -1,4 +1,4 @@
-"""Sealed canaries: the panel as its own client hands in a small confidential task, and opens what comes back.
+"""Sealed canaries: the panel as its own client hands in a small sealed task, and opens what comes back.
 
 What the tasks of people go through, these go through: nodes are reserved, the task is sealed for them, a
 gateway brings it to one over a circuit, and the result is opened with a key that only the row here has.
@@ -28,6 +28,7 @@ from services.vpn_coordinator.quotes import LARGE
 from tasks import reservations
 from tasks.closing import lock_tasks, nodes_of, open_attempts, stop
 from tasks.models import Task
+from tasks.privacy import Privacy
 from tasks.reservations import CannotReserve, Choice, Reserved
 from tasks.retention import delete_tasks
 from tasks.sealed_results import sealed_result
@@ -39,14 +40,14 @@ Step = SealedCanary.Step
 DEADLINE = timedelta(seconds=20)
 """Time enough for another gateway where the first one goes."""
 RUN_LIMIT_S = 10.0
-LARGE_EVERY = timedelta(minutes=10)
-"""So often one is large, to measure how fast content is carried."""
+SELDOM = timedelta(minutes=10)
+"""So often one is large, to measure how fast content is carried, and one is private instead."""
+MUCH = bytes(LARGE // 2)  # whose padded size is above that
 TASKS_KEPT = timedelta(hours=1)
 KEPT = timedelta(days=2)
 
 OUTSIDE: dict[str, Any] = {
     "name": "sealed canary",
-    "privacy": "confidential",
     "driver": "wasm",
     "timeout_s": RUN_LIMIT_S,
     "cores": 0.01,
@@ -62,10 +63,11 @@ OUTSIDE: dict[str, Any] = {
 
 def send(now: datetime) -> SealedCanary:
     """Hand one in. Where no node can be reserved for it, it is over with that."""
-    canary = SealedCanary(word=secrets.token_hex(8), sent_at=now, deadline_at=now + DEADLINE)
-    spec = reservations.validate_outside(OUTSIDE)
+    level, stdin = _next(now)
+    canary = SealedCanary(level=level, word=secrets.token_hex(8), sent_at=now, deadline_at=now + DEADLINE)
+    spec = reservations.validate_outside({**OUTSIDE, "privacy": level})
     try:
-        _hand_in(canary, spec, reservations.choose(spec, now))
+        _hand_in(canary, spec, reservations.choose(spec, now), stdin)
     except (CannotReserve, SpecError, SealingError) as error:
         _end(canary, now, Step.RESERVE, str(error))
     except TimeoutError:
@@ -74,15 +76,38 @@ def send(now: datetime) -> SealedCanary:
     return canary
 
 
-def _hand_in(canary: SealedCanary, spec: TaskSpec, choice: Choice) -> None:
+def _next(now: datetime) -> tuple[Privacy, bytes]:
+    """Level and standard input of the next one: confidential and small, unless the last one came back and it
+    is time to measure something else."""
+    last = latest()
+    lately = list(SealedCanary.objects.filter(sent_at__gt=now - SELDOM).values_list("level", "size"))
+    if last is None or not last.ok:
+        return Privacy.CONFIDENTIAL, b""
+    if not any(level == Privacy.CONFIDENTIAL and size >= LARGE for level, size in lately):
+        return Privacy.CONFIDENTIAL, MUCH
+    if not any(level == Privacy.PRIVATE for level, _ in lately):
+        before = SealedCanary.objects.filter(level=Privacy.PRIVATE).order_by("-id").first()
+        return Privacy.PRIVATE, MUCH if before is not None and before.size < LARGE else b""
+    return Privacy.CONFIDENTIAL, b""
+
+
+def _hand_in(canary: SealedCanary, spec: TaskSpec, choice: Choice, stdin: bytes) -> None:
     key = X25519PrivateKey.generate()
-    task = _seal(spec, canary, key)
-    content = base64.b64encode(task.content).decode()
+    terms = Terms(**{name: getattr(spec, name) for name in Terms.__struct_fields__})
+    task = seal_task(
+        SealedSpec(
+            terms=terms,
+            result_key=key.public_key().public_bytes_raw(),
+            args=[canary.word],
+            payload=program(),
+            stdin=stdin,
+        )
+    )
     with transaction.atomic():
         reserved = reservations.reserve(account(VPN_COORDINATOR), choice, canary.sent_at)
         canary.task = reservations.hand_in(
             reserved.reservation,
-            content,
+            base64.b64encode(task.content).decode(),
             _wraps(task, reserved),
             canary.sent_at,
             canary=True,
@@ -91,26 +116,6 @@ def _hand_in(canary: SealedCanary, spec: TaskSpec, choice: Choice) -> None:
         canary.result_key = key.private_bytes_raw()
         canary.size = len(task.content)
         canary.save()
-
-
-def _seal(spec: TaskSpec, canary: SealedCanary, key: X25519PrivateKey) -> SealedTask:
-    terms = Terms(**{name: getattr(spec, name) for name in Terms.__struct_fields__})
-    return seal_task(
-        SealedSpec(
-            terms=terms,
-            result_key=key.public_key().public_bytes_raw(),
-            args=[canary.word],
-            payload=program(),
-            stdin=bytes(LARGE // 2) if _is_to_be_large(canary.sent_at) else b"",
-        )
-    )
-
-
-def _is_to_be_large(now: datetime) -> bool:
-    """Not if the last one failed: then what matters is whether any comes back."""
-    last = latest()
-    recent = SealedCanary.objects.filter(sent_at__gt=now - LARGE_EVERY, size__gte=LARGE)
-    return last is not None and last.ok and not recent.exists()
 
 
 def _wraps(task: SealedTask, reserved: Reserved) -> list[dict[str, str]]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from fogpanel.parameters.catalogue import PROBE_S
 from services.record import Service
 from services.vpn_coordinator.models import SLUG
 from services.vpn_coordinator.ordering import order_all
-from services.vpn_coordinator.page import page
+from services.vpn_coordinator.page import page as tunnel_page
+from services.vpn_coordinator.private_page import private_part
 from services.vpn_coordinator.probe import probe
+
+
+def page(now: datetime) -> dict[str, Any]:
+    return {**tunnel_page(now), **private_part()}
+
 
 VPN_COORDINATOR = Service(
     slug=SLUG,

@@ -276,7 +276,7 @@ def test_many_tunnels_come_in_pages_with_few_queries(
         make_tunnel(name=f"tunnel {number}")
     Tunnel.objects.update(is_open=True, port=1080)
     client.force_login(operator)
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(15):
         html = client.get(HOME).content.decode()
     assert len(re.findall(r"<article ", html)) == PAGE_SIZE
     [older] = re.findall(r'href="(\?after=\d+)"', html)

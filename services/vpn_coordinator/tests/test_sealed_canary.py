@@ -25,7 +25,7 @@ from services.vpn_coordinator import sealed_canary
 from services.vpn_coordinator.models import Carriage, SealedCanary
 from services.vpn_coordinator.probe import probe
 from services.vpn_coordinator.quotes import LARGE
-from services.vpn_coordinator.sealed_canary import DEADLINE, KEPT, LARGE_EVERY, TASKS_KEPT
+from services.vpn_coordinator.sealed_canary import DEADLINE, KEPT, TASKS_KEPT
 from services.vpn_coordinator.sealed_probe import OLD_NEWS
 from services.vpn_coordinator.tests.carriages import answer, pending
 from tasks.handlers import accept_results, mark_started
@@ -256,22 +256,37 @@ def test_none_is_sent_while_the_service_is_disabled(fleet: Fleet) -> None:
     assert not SealedCanary.objects.exists()
 
 
-def test_now_and_then_one_is_large(fleet: Fleet) -> None:
+def test_now_and_then_one_is_large_or_private(fleet: Fleet) -> None:
     start = fleet.now
-    sizes = []
-    for at in (start + number * 30 * SECOND for number in range(4)):
+    sent = []
+    for seconds in (0, 30, 60, 90, 720, 750, 780, 1500, 1530):
+        at = start + seconds * SECOND
         fleet.hear(at)
         assert probe(at, at) is None
         canary = SealedCanary.objects.latest("id")
-        sizes.append(canary.size >= LARGE)
-        canary.ended_at, canary.ok = at, True
-        canary.save()
-        Task.objects.filter(payload__size=canary.size, finished_at=None).update(finished_at=at)
-    assert sizes == [False, True, False, False]
-    later = start + LARGE_EVERY + 31 * SECOND
-    fleet.hear(later)
-    assert probe(later, later) is None
-    assert SealedCanary.objects.latest("id").size >= LARGE
+        sent.append((canary.level, canary.size >= LARGE))
+        came_well(canary, at)
+    usual, large = ("confidential", False), ("confidential", True)
+    small, much = ("private", False), ("private", True)
+    assert sent == [usual, large, small, usual, large, much, usual, large, small]
+
+
+def came_well(canary: SealedCanary, at: datetime) -> None:
+    Task.objects.filter(state=TaskState.QUEUED).update(state=TaskState.SUCCEEDED, finished_at=at)
+    SealedCanary.objects.filter(id=canary.id).update(ended_at=at, ok=True)
+
+
+def test_a_private_one_needs_no_gateway(fleet: Fleet) -> None:
+    start = fleet.now
+    for seconds in (0, 30):
+        assert probe(start + seconds * SECOND, start + seconds * SECOND) is None
+        came_well(SealedCanary.objects.latest("id"), start + seconds * SECOND)
+    assert probe(start + 60 * SECOND, start + 60 * SECOND) is None
+    attempt = fleet.place()
+    assert (attempt.task.privacy, pending()) == ("private", [])
+    fleet.finish(attempt, b"")
+    found = told(start + 61 * SECOND, start + 59 * SECOND)
+    assert "without a sealed result" in found.sentence
 
 
 def test_tasks_go_after_an_hour_with_all_that_is_theirs(fleet: Fleet) -> None:
