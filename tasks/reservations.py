@@ -104,8 +104,13 @@ def choose(spec: TaskSpec, now: datetime) -> Choice:
     """
     if sentence := refusal(spec.privacy, now):
         raise _wrong("privacy", sentence)
+    return chosen(spec, _shortlist(as_routing_task(spec, now.timestamp()), now))
+
+
+def chosen(spec: TaskSpec, nodes: list[int]) -> Choice:
+    """That a task like this is to go to one of these nodes."""
     columns = {name: value for name, value in vars(spec).items() if name not in NOT_OUTSIDE}
-    return Choice(spec.privacy, columns, _shortlist(as_routing_task(spec, now.timestamp()), now))
+    return Choice(spec.privacy, columns, nodes)
 
 
 def choose_again(task: Task, now: datetime) -> Choice:

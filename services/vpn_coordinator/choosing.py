@@ -14,7 +14,7 @@ from services.vpn_coordinator.gateways import granting
 from services.vpn_coordinator.models import Carriage
 
 LOOKED_AT = 50
-"""Nodes of each kind among which one is chosen. They begin at a random place, so all have their turn."""
+"""Nodes among which some are chosen. They begin at a random place, so all have their turn."""
 CROWD = 8
 """With so many carriages under way a gateway counts as one step worse than another."""
 
@@ -58,9 +58,8 @@ def look_for(rng: Random) -> dict[int, bool]:
     all_of_few = dict(able().order_by("id").values_list("id", "node_type")[: LOOKED_AT + 1])
     if len(all_of_few) <= LOOKED_AT:
         return {node_id: kind == NodeType.GATEWAY for node_id, kind in all_of_few.items()}
-    start = rng.randint(0, Node.objects.order_by("-id").values_list("id", flat=True)[0])
-    found = dict.fromkeys(_some(able().filter(node_type=NodeType.GATEWAY), start), True)
-    return found | dict.fromkeys(_some(able().exclude(node_type=NodeType.GATEWAY), start), False)
+    found = dict.fromkeys(some(able().filter(node_type=NodeType.GATEWAY), rng), True)
+    return found | dict.fromkeys(some(able().exclude(node_type=NodeType.GATEWAY), rng), False)
 
 
 def able() -> QuerySet[Node]:
@@ -69,7 +68,10 @@ def able() -> QuerySet[Node]:
     return speaking.exclude(availability=Availability.MAINTENANCE)
 
 
-def _some(nodes: QuerySet[Node], start: int) -> list[int]:
+def some(nodes: QuerySet[Node], rng: Random) -> list[int]:
+    """The ids of LOOKED_AT of them, from a random place on."""
+    last = Node.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    start = rng.randint(0, last)
     ids = nodes.order_by("id").values_list("id", flat=True)
     found = list(ids.filter(id__gt=start)[:LOOKED_AT])
     return found + list(ids.filter(id__lte=start)[: LOOKED_AT - len(found)])

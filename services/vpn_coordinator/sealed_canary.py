@@ -1,6 +1,6 @@
 """Sealed canaries: the panel as its own client hands in a small sealed task, and opens what comes back.
 
-What the tasks of people go through, these go through: nodes are reserved, the task is sealed for them, a
+What the tasks of people go through, these go through: some nodes are reserved, the task is sealed for them, a
 gateway brings it to one over a circuit, and the result is opened with a key that only the row here has.
 """
 
@@ -9,20 +9,25 @@ from __future__ import annotations
 import base64
 import secrets
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from django.db import transaction
 
+from coordinator.values import Availability
 from fogagent.messages import Outcome
 from fogagent.sealing import task as sealing
 from fogagent.sealing.errors import SealingError
 from fogagent.sealing.result import open_result
-from fogagent.sealing.task import SealedSpec, SealedTask, Terms, seal_task
+from fogagent.sealing.task import MAX_RESERVED, SealedSpec, SealedTask, Terms, seal_task
 from fogpanel import audit, live, retention
 from nodes.locks import with_nodes
+from nodes.models import Node
 from services.canaries import VPN_COORDINATOR, account, program
 from services.vpn_coordinator.carrying import TOPIC, entries_of
+from services.vpn_coordinator.choosing import chance, some
+from services.vpn_coordinator.gateways import REACHABLE, granting
 from services.vpn_coordinator.models import Carriage, SealedCanary
 from services.vpn_coordinator.quotes import LARGE
 from tasks import reservations
@@ -52,28 +57,51 @@ OUTSIDE: dict[str, Any] = {
     "timeout_s": RUN_LIMIT_S,
     "cores": 0.01,
     "memory_mb": 16,
-    "strategy": "round_robin",  # so that each node has its turn
     "priority": 10,
     "max_attempts": 2,
 }
+
+NOBODY = "No relay is connected that runs wasm, has room, and may get work."
 
 
 # --- Sending -----------------------------------------------------------------------------------------
 
 
-def send(now: datetime) -> SealedCanary:
+def send(now: datetime, rng: Random = chance) -> SealedCanary:
     """Hand one in. Where no node can be reserved for it, it is over with that."""
     level, stdin = _next(now)
     canary = SealedCanary(level=level, word=secrets.token_hex(8), sent_at=now, deadline_at=now + DEADLINE)
     spec = reservations.validate_outside({**OUTSIDE, "privacy": level})
+    nodes = _nodes(spec, rng)
     try:
-        _hand_in(canary, spec, reservations.choose(spec, now), stdin)
+        if nodes:
+            _hand_in(canary, reservations.chosen(spec, nodes), stdin)
+        else:
+            _end(canary, now, Step.RESERVE, NOBODY)
     except (CannotReserve, SpecError, SealingError) as error:
         _end(canary, now, Step.RESERVE, str(error))
-    except TimeoutError:
-        _end(canary, now, Step.RESERVE, "The panel is busy placing tasks.")
     live.changed(TOPIC)
     return canary
+
+
+def _nodes(spec: TaskSpec, rng: Random) -> list[int]:
+    """By chance, so that each has its turn. The placer is not asked: in this process none is, and to read the
+    whole fleet for it takes seconds."""
+    able = granting("relay").filter(
+        REACHABLE,
+        availability=Availability.SCHEDULABLE,
+        unstable_since=None,
+        cooling_until=None,
+        free_cpu_millis__gte=spec.cpu_millis,
+        free_memory_mb__gte=spec.memory_mb,
+    )
+    drivers = Node.objects.filter(id__in=some(able, rng)).values_list("id", "drivers")
+    found = [node_id for node_id, facts in drivers if any(map(_is_wasm, facts))]
+    return rng.sample(found, min(len(found), MAX_RESERVED))
+
+
+def _is_wasm(driver: dict[str, Any]) -> bool:
+    return bool(driver["name"] == "wasm" and driver.get("available"))
 
 
 def _next(now: datetime) -> tuple[Privacy, bytes]:
@@ -91,9 +119,9 @@ def _next(now: datetime) -> tuple[Privacy, bytes]:
     return Privacy.CONFIDENTIAL, b""
 
 
-def _hand_in(canary: SealedCanary, spec: TaskSpec, choice: Choice, stdin: bytes) -> None:
+def _hand_in(canary: SealedCanary, choice: Choice, stdin: bytes) -> None:
     key = X25519PrivateKey.generate()
-    terms = Terms(**{name: getattr(spec, name) for name in Terms.__struct_fields__})
+    terms = Terms(**{name: choice.specification[name] for name in Terms.__struct_fields__})
     task = seal_task(
         SealedSpec(
             terms=terms,

@@ -11,7 +11,7 @@ from services.vpn_coordinator.models import SealedCanary
 SENTENCE_MOST = 300
 
 WHAT_TO_DO = {
-    SealedCanary.Step.RESERVE: "Are nodes connected that have room, and run wasm?",
+    SealedCanary.Step.RESERVE: "The page of nodes tells what each has free, and why one gets no work.",
     SealedCanary.Step.CARRY: "The page of onion circuits tells which relays are reached.",
     SealedCanary.Step.RUN: "Look at the page of {node}, and at its agent’s log.",
     SealedCanary.Step.OPEN: "The fault is {node}’s: update its agent, and trust it with nothing until then.",

@@ -162,7 +162,7 @@ def test_that_no_node_can_be_reserved_is_told_at_once(fleet: Fleet) -> None:
     Node.objects.update(drivers=[])
     found = told(fleet.now)
     assert found.state == State.DEGRADED
-    assert "failed when nodes were to be reserved: No node can take such a task now" in found.sentence
+    assert "failed when nodes were to be reserved: No relay is connected that runs wasm" in found.sentence
     assert SealedCanary.objects.get().step == "reserve"
 
 
