@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, Min, QuerySet
 
 from coordinator.values import Availability, NodeType
 from nodes.models import Node
@@ -70,8 +70,8 @@ def able() -> QuerySet[Node]:
 
 def some(nodes: QuerySet[Node], rng: Random) -> list[int]:
     """The ids of LOOKED_AT of them, from a random place on."""
-    last = Node.objects.order_by("-id").values_list("id", flat=True).first() or 0
-    start = rng.randint(0, last)
+    span = Node.objects.filter(archived_at=None).aggregate(first=Min("id"), last=Max("id"))
+    start = rng.randint(span["first"] or 0, span["last"] or 0)
     ids = nodes.order_by("id").values_list("id", flat=True)
     found = list(ids.filter(id__gt=start)[:LOOKED_AT])
     return found + list(ids.filter(id__lte=start)[: LOOKED_AT - len(found)])
