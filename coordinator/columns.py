@@ -48,6 +48,7 @@ _READERS: Mapping[str, tuple[Any, Callable[[FogNode], Any]]] = {
     "unstable": (np.bool_, lambda node: node.unstable_until is not None),
     "cooling": (np.bool_, lambda node: node.cooling_until is not None),
     "kept": (np.bool_, lambda node: node.kept),
+    "computes": (np.bool_, lambda node: node.computes),
     "deadline": (np.float64, lambda node: node.last_contact + node.timeout_s),
     "last_assigned": (np.float64, lambda node: node.last_assigned),
 }
@@ -129,6 +130,7 @@ class Columns:
     unstable: Mask
     cooling: Mask
     kept: Mask
+    computes: Mask
     deadline: Vector  # the moment at which silence becomes offline
     last_assigned: Vector
     # Not read off a node:

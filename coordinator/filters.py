@@ -72,6 +72,10 @@ def _not_kept(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
     return ~table.columns.kept[rows]
 
 
+def _computes(table: NodeTable, rows: Rows, asked: Requirements) -> Mask:
+    return table.columns.computes[rows]
+
+
 def _still(until: float | None, now: float) -> str:
     return f"another {max(0, round((until or now) - now))} s"
 
@@ -151,6 +155,7 @@ FACT_FILTERS: tuple[Filter, ...] = (
     Filter(
         "kept", _not_kept, lambda node, asked, now: "kept free for a larger task that has waited for long"
     ),
+    Filter("compute", _computes, lambda node, asked, now: "its owner does not let it run tasks"),
     Filter("driver", _has_driver, lambda node, asked, now: f"driver {asked.driver} is not available there"),
     Filter("onion", _onion_capable, lambda node, asked, now: "not onion-capable"),
     Filter(

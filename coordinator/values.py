@@ -111,6 +111,7 @@ class FogNode:
     latitude: float | None = None  # degrees
     longitude: float | None = None  # degrees
     network: str = ""
+    computes: bool = True  # its owner lets it run tasks
     drivers: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=no_labels)
     cached_inputs: frozenset[str] = frozenset()  # hashes of the blobs it already holds

@@ -44,6 +44,7 @@ def as_fog_node(node: Node) -> FogNode:
         latitude=node.latitude,
         longitude=node.longitude,
         network=network_of(node.address),
+        computes=not node.flags or "compute" in node.flags,
         drivers=frozenset(fact["name"] for fact in node.drivers if fact.get("available")),
         labels=node.labels,
         cached_inputs=frozenset(node.cached_inputs),

@@ -21,6 +21,7 @@ ADVICE: Mapping[str, str] = {
     "unstable": "See what breaks its connection; it gets work once it has stayed connected for long enough.",
     "cooling": "See in its tasks why attempts failed there; it gets work again in a while.",
     "kept": "Nothing needs to be done: it takes work again once the large task has its place.",
+    "compute": "Its owner lets it run tasks by starting the agent with compute among its --flags.",
     "driver": "See “Drivers” on its page for why not. Its owner allows commands and containers by starting "
     "the agent with --allow.",
     "onion": "Its owner makes it a relay by starting the agent with the flag relay among its --flags.",

@@ -85,6 +85,7 @@ def nodes(draw: st.DrawFn) -> FogNode:
         unstable_until=draw(st.sampled_from([None] * 9 + [NOW + 60])),
         cooling_until=draw(st.sampled_from([None] * 9 + [NOW + 10])),
         kept=draw(st.sampled_from([False] * 9 + [True])),
+        computes=draw(st.sampled_from([True] * 9 + [False])),
         last_contact=NOW - draw(st.sampled_from([0.0, 0.0, 50.0, 60.0, 200.0])),
         last_assigned=draw(st.sampled_from([0.0, NOW - 500, NOW - 20])),
     )

@@ -78,6 +78,7 @@ class ReferencePlanner:
             ("unstable", node.unstable_until is not None),
             ("cooling", node.cooling_until is not None),
             ("kept", node.kept),
+            ("compute", not node.computes),
             ("driver", task.driver != "" and task.driver not in node.drivers),
             ("onion", wants_onion and not node.onion_capable),
             ("region", task.region_required and task.region not in ("", node.region)),

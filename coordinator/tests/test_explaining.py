@@ -40,6 +40,7 @@ SENTENCES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "attempts failed there by its own fault: cools down for another 10 s",
     ),
     ("kept", {"kept": True}, {}, "kept free for a larger task that has waited for long"),
+    ("compute", {"computes": False}, {}, "its owner does not let it run tasks"),
     ("driver", {}, {"driver": "container"}, "driver container is not available there"),
     ("onion", {}, {"onion_required": True}, "not onion-capable"),
     (

@@ -49,6 +49,7 @@ async def test_compute_task_honours_every_requirement(fog: FogCoordinator) -> No
         "region": {"region": "us-east"},
         "label": {"labels": {"gpu": "h100"}},
         "onion": {"onion_capable": False},
+        "compute": {"computes": False},
     }
     for name, flaw in wrong.items():
         await fog.register_node(a_node(name, **{**right, **flaw}))

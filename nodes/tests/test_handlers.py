@@ -104,6 +104,17 @@ def test_a_round_trip_is_kept_until_another_is_told(make_node: MakeNode) -> None
     assert as_fog_node(node).round_trip_ms == 31.5
 
 
+@pytest.mark.parametrize(
+    ("flags", "computes"), [(["compute", "relay"], True), (["relay", "entry"], False), ([], True)]
+)
+def test_what_its_owner_grants_reaches_routing(make_node: MakeNode, flags: list[str], computes: bool) -> None:
+    """An agent that tells no flags is one that only runs tasks."""
+    node = make_node()
+    store_facts([(node.id, msgspec.structs.replace(FACTS, flags=flags))], timezone.now())
+    node.refresh_from_db()
+    assert as_fog_node(node).computes == computes
+
+
 def test_what_a_node_has_cached_reaches_routing(make_node: MakeNode) -> None:
     node, sha256 = make_node(), "a" * 64
     store_facts([(node.id, msgspec.structs.replace(FACTS, cached=[sha256]))], timezone.now())
