@@ -62,9 +62,21 @@ class Api:
         """POST once, however often it takes: the key makes the repetitions one."""
         return self._ask("POST", path, body, key or secrets.token_hex(16)).json()
 
+    def content(self, path: str) -> bytes:
+        """GET what is not JSON."""
+        return self._ask("GET", path).content
+
     def _ask(
         self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
     ) -> httpx.Response:
+        answer = self.answer(method, path, body, key)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer
+
+    def answer(
+        self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
+    ) -> httpx.Response:
+        """Whatever the panel answers, be it a refusal; asked again while it is away."""
         client = self._client = self._client or self.client()
         headers = {"Idempotency-Key": key} if key else {}
 
@@ -76,7 +88,6 @@ class Api:
             return None if answer.status_code in {502, 503, 504} else answer
 
         answer: httpx.Response = until(f"{method} {path} is answered", lambda: keep(attempt()))[0]
-        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer
 
     # --- Tasks and nodes -------------------------------------------------------------------------
@@ -108,6 +119,10 @@ class Api:
 
     def working_nodes(self) -> set[str]:
         return {name for name, node in self.nodes().items() if node["status"] in {"active", "idle", "busy"}}
+
+    def refusals(self) -> dict[str, str]:
+        """Why tasks of a privacy level cannot be had now, by level; empty where they can."""
+        return {quote["level"]: quote["refusal"] for quote in self.get("/privacy")["items"]}
 
 
 def keep(answer: httpx.Response | None) -> tuple[httpx.Response] | None:

@@ -84,7 +84,7 @@ class Panel(Api):
         """Start it and wait until it answers and all agents can work; the port is another each time."""
         self.launch()
         until("the panel is up", self._is_up)
-        until("the agents are in", lambda: all(map(self._runs_python, self.agents)))
+        until("the agents are in", lambda: all(map(self.runs_python, self.agents)))
 
     def launch(self) -> None:
         """Start it and return at once."""
@@ -141,16 +141,25 @@ class Panel(Api):
 
     def join(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         """Join one more agent as a user would, not kept by the supervisor; returns when it can work."""
-        share_compiled(self._folder / name / "cache")  # five seconds of two cores otherwise
-        key = self.post("/join-keys", {"note": name})["key"]
-        command = [sys.executable, "-P", "-m", "fogagent", "agent", "--join", self.url, "--name", name]
-        command += ["--state", str(self._folder / name), *options]
-        process = self._spawn(command, {**self._env, "FOG_JOIN_KEY": key})
-        self._others.append(process)
-        until(f"{name} is in and can run Python", lambda: self._runs_python(name))
+        process = self.start_agent(name, *options)
+        until(f"{name} is in and can run Python", lambda: self.runs_python(name))
         return process
 
-    def _runs_python(self, name: str) -> bool:
+    def start_agent(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        """Start an agent, for the first time or again, and return at once."""
+        share_compiled(self.home(name) / "cache")  # five seconds of two cores otherwise
+        key = self.post("/join-keys", {"note": name})["key"]
+        command = [sys.executable, "-P", "-m", "fogagent", "agent", "--join", self.url, "--name", name]
+        command += ["--state", str(self.home(name)), *options]
+        process = self._spawn(command, {**self._env, "FOG_JOIN_KEY": key})
+        self._others.append(process)
+        return process
+
+    def home(self, name: str) -> Path:
+        """The folder of an agent that was joined."""
+        return self._folder / name
+
+    def runs_python(self, name: str) -> bool:
         node = self.nodes().get(name)
         if node is None or not node["connected"]:
             return False

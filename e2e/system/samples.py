@@ -8,14 +8,15 @@ from typing import Any
 
 from fogpanel.supervisor.places import ROOT
 
+ECHO = ROOT / "services" / "canary.wat"
+
 
 @cache
 def echo_module() -> str:
     """A WebAssembly command that prints its first argument, in base64."""
     from wasmtime import wat2wasm
 
-    wat = (ROOT / "services" / "canary.wat").read_text()
-    return base64.b64encode(bytes(wat2wasm(wat))).decode()
+    return base64.b64encode(bytes(wat2wasm(ECHO.read_text()))).decode()
 
 
 def echo(text: str) -> dict[str, Any]:

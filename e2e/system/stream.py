@@ -29,10 +29,15 @@ class Stream:
     def _run(self) -> None:
         try:
             for number in range(self.first, self.first + self.number):
-                spec, output = piece_of_work(number)
-                self.acknowledged[self.panel.submit(**spec, max_attempts=10)] = output
+                task, output = self.hand_in(number)
+                self.acknowledged[task] = output
         except BaseException as error:
             self.error = error
+
+    def hand_in(self, number: int) -> tuple[int, str]:
+        """The id of a task, and the output it must have."""
+        spec, output = piece_of_work(number)
+        return self.panel.submit(**spec, max_attempts=10), output
 
     def wait_for(self, number: int) -> None:
         """Until that many tasks were acknowledged."""
