@@ -175,6 +175,7 @@ class Cluster(Api):
         key = self.host(host).post("/join-keys", {"note": name})["key"]
         command = [sys.executable, "-P", "-m", "fogagent", "agent", "--join", self.url, "--name", name]
         command += ["--state", str(self._folder / name), "--cores", "0.5", "--memory-mb", "512"]
+        command += ["--flags", "compute,relay,entry"]
         self._keep(name, command, {**self._env, "FOG_JOIN_KEY": key})
 
     def _keep(self, name: str, argv: list[str], env: Mapping[str, str], cwd: Path = ROOT) -> None:

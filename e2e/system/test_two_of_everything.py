@@ -17,6 +17,7 @@ from e2e.system.api import ADMIN, Api, until
 from e2e.system.cluster import HOSTS, Cluster
 from e2e.system.panel import SWEEP_S
 from e2e.system.samples import count_slowly, counted, echo
+from e2e.system.submitter import ENDED, Submitter, seal
 from fogpanel.supervisor import postgres
 
 TASKS = 60
@@ -109,6 +110,17 @@ def test_jobs_run_once_though_there_are_two_beats(cluster: Cluster) -> None:
         moments.append(until("the sweep runs", lambda: later(started(cluster), moments[-1])))
     intervals = len(moments) - 1
     assert (moments[-1] - moments[0]).total_seconds() >= 0.8 * intervals * SWEEP_S
+
+
+@pytest.mark.parametrize("level", ["private", "confidential"])
+def test_a_sealed_task_is_handed_in_on_one_host_and_opened_on_the_other(cluster: Cluster, level: str) -> None:
+    until("it is served", lambda: not cluster.refusals()[level])
+    for host, other in (HOSTS, HOSTS[::-1]):
+        task = seal(level, f"print('from {host}')".encode())
+        Submitter(cluster.host(host)).hand_in(task)
+        ended = cluster.host(other).wait_for_state(task.id, *ENDED)
+        assert [attempt["accepted"] for attempt in ended["attempts"]].count(True) == 1
+        assert Submitter(cluster.host(other)).result(task).stdout.decode() == f"from {host}\n"
 
 
 def started(cluster: Cluster) -> datetime:
