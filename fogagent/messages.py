@@ -31,6 +31,8 @@ BLOB_CHUNK_BYTES = 192 * 1024
 MAX_SOURCE_BYTES = 1024 * 1024
 MAX_MODULE_BYTES = 16 * 1024 * 1024
 MAX_STDIN_BYTES = 1024 * 1024
+MAX_ARGS_BYTES = MAX_ENV_BYTES = 32 * 1024
+"""Both travel inside the order, whose frame is limited, or inside what is sealed."""
 MAX_SEALED_BYTES = 16 * 1024 * 1024
 """A sealed task or a sealed result, padding included."""
 MAX_LETTER_BYTES = 64 * 1024

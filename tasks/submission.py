@@ -18,7 +18,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from coordinator.values import RoutingStrategy
-from fogagent.messages import MAX_MODULE_BYTES, MAX_SOURCE_BYTES, MAX_STDIN_BYTES
+from fogagent.messages import (
+    MAX_ARGS_BYTES,
+    MAX_ENV_BYTES,
+    MAX_MODULE_BYTES,
+    MAX_SOURCE_BYTES,
+    MAX_STDIN_BYTES,
+)
 from fogpanel import audit, live
 from fogpanel.access import AnyUser, Role, require
 from fogpanel.rows import create
@@ -56,7 +62,6 @@ DEFAULT_PRIORITY = 5
 DEFAULT_MAX_ATTEMPTS = 3
 
 MAX_ARGS = 256
-MAX_ARGS_BYTES = MAX_ENV_BYTES = 32 * KIB  # both travel inside the order, whose frame is limited
 MAX_BASE64_BYTES = MAX_MODULE_BYTES * 4 // 3 + KIB * KIB
 """Checked before decoding, so that nothing huge is decoded; line breaks in it take some room, too."""
 KNOWN_MODULES = 100

@@ -118,6 +118,9 @@ def _refusal(job: Job, permissions: Permissions) -> Ending | None:
         return Ending(outcome=Outcome.UNAVAILABLE, sentence=NO_NETWORK)
     if not job.args:
         return Ending(outcome=Outcome.INVALID, sentence="args: must name the program to run.")
+    # What is told to bubblewrap ends at one: the rest would be options of the submitter's choice.
+    if any("\0" in text for text in (*job.args, *job.env, *job.env.values())):
+        return Ending(outcome=Outcome.INVALID, sentence="args, env: must be without NUL characters.")
     return None
 
 

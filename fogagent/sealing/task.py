@@ -10,6 +10,7 @@ key for the next reservation; nothing is encrypted or uploaded twice, nor need t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -20,6 +21,8 @@ from msgspec.structs import replace
 
 from fogagent.identity import Identity
 from fogagent.messages import (
+    MAX_ARGS_BYTES,
+    MAX_ENV_BYTES,
     MAX_STDIN_BYTES,
     Count,
     Identifier,
@@ -39,6 +42,7 @@ from fogagent.sealing.wrapping import TASK, Wrap, binding, unwrap_key, wrap_key
 
 MAX_RESERVED = 3
 """A first node and up to two standbys."""
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
 class Terms(Value, frozen=True):
@@ -123,9 +127,11 @@ class SealedTask:
 
 
 def seal_task(spec: SealedSpec) -> SealedTask:
-    """Encrypt a task under a new content key. Raises TooLarge."""
+    """Encrypt a task under a new content key. Raises TooLarge, and BadContent for what no node would run."""
     if sentence := _too_large(spec):
         raise TooLarge(sentence)
+    if sentence := _ill_formed(spec):
+        raise BadContent(sentence)
     key = new_content_key()
     head = replace(spec, payload=b"", stdin=b"")  # which leaves them out: they are parts of their own
     pieces = pack(head, [spec.payload, spec.stdin])
@@ -145,7 +151,7 @@ def open_task(content: bytes, sealed: Sealed, identity: Identity) -> SealedSpec:
     key = unwrap_key(sealed.wrapped, identity.sealing, info)
     head, (payload, stdin) = unpack(open_bytes(content, key), SealedSpec, parts=2)
     spec = replace(head, payload=payload, stdin=stdin)
-    if sentence := _too_large(spec):
+    if sentence := _too_large(spec) or _ill_formed(spec):
         raise BadContent(sentence)
     _check_result_key(spec.result_key)
     return spec
@@ -170,8 +176,30 @@ def _check_result_key(result_key: bytes) -> None:
 def _too_large(spec: SealedSpec) -> str:
     """Checked at both ends: the panel, which checks open tasks, cannot see. The whole content has a bucket,
     which leaves less for a payload than an open task may have."""
-    if len(spec.stdin) > MAX_STDIN_BYTES:
-        return f"Sealed standard input has at most {MAX_STDIN_BYTES} bytes, this one {len(spec.stdin)}."
+    for what, size, most in (
+        ("standard input has", len(spec.stdin), MAX_STDIN_BYTES),
+        ("arguments have", sum(len(arg.encode(errors="replace")) for arg in spec.args), MAX_ARGS_BYTES),
+        (
+            "environment has",
+            sum(len((name + text).encode(errors="replace")) for name, text in spec.env.items()),
+            MAX_ENV_BYTES,
+        ),
+    ):
+        if size > most:
+            return f"Sealed {what} at most {most} bytes, here {size}."
+    return ""
+
+
+def _ill_formed(spec: SealedSpec) -> str:
+    """What no program can be given. Drivers hand texts on to programs for which a NUL ends them."""
+    for name in spec.env:
+        if not ENV_NAME.fullmatch(name):
+            return (
+                "Names in a sealed environment are letters, digits and _, do not start with a digit and have "
+                f"at most 100 characters; {name[:40]!r} is not such a name."
+            )
+    if any("\0" in text for text in (*spec.args, *spec.env.values(), spec.image)):
+        return "Sealed arguments and environments are texts without NUL characters."
     return ""
 
 

@@ -102,6 +102,25 @@ async def test_an_empty_command_is_invalid(pool: Pool) -> None:
     assert (await Run(pool, new_job("command")).result()).outcome is Outcome.INVALID
 
 
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"env": {"A": "x\0--bind\0/\0/host"}},
+        {"env": {"A\0x\0--bind\0/\0/host\0--setenv\0A": "x"}},
+        {"args": ("sh", "-c", "true\0")},
+    ],
+)
+async def test_nobody_tells_bubblewrap_more_than_a_command_and_its_environment(
+    pool: Pool, tmp_path: Path, wishes: dict[str, Any]
+) -> None:
+    (tmp_path / "secret").write_text("treasure")
+    run = Run(pool, new_job("command", **{"args": ("cat", f"/host{tmp_path}/secret"), **wishes}))
+    result = await run.result()
+    assert run.stdout == ""
+    assert result.outcome is Outcome.INVALID
+    assert "NUL" in result.sentence
+
+
 async def test_death_by_signal_is_told(pool: Pool) -> None:
     result = await Run(pool, shell("kill -SEGV $$")).result()
     assert (result.outcome, result.exit_code) == (Outcome.EXIT_CODE, -11)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from fogagent.sealing.errors import (
 from fogagent.sealing.packing import BUCKETS, pack, room, unpack
 from fogagent.sealing.result import PREFACE_BYTES, SIGNED, Result, open_result, seal_result
 from fogagent.sealing.task import (
+    ENV_NAME,
     ContentKey,
     Reservation,
     SealedSpec,
@@ -55,6 +57,7 @@ SPEC = SealedSpec(
     payload=b"print(input())",
     stdin=b"plain text",
 )
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 RESERVATION = Reservation(reservation=7, nodes=[node.public_key for node in NODES])
 
 
@@ -92,9 +95,9 @@ def test_each_reserved_node_opens_the_task_and_nobody_else() -> None:
         SealedSpec,
         terms=st.just(TERMS),
         result_key=st.binary(min_size=32, max_size=32).filter(any),
-        image=st.text(max_size=50),
-        args=st.lists(st.text(max_size=20), max_size=5),
-        env=st.dictionaries(st.text(max_size=5), st.text(max_size=20), max_size=5),
+        image=TEXTS,
+        args=st.lists(TEXTS, max_size=5),
+        env=st.dictionaries(st.from_regex(ENV_NAME, fullmatch=True), TEXTS, max_size=5),
         payload=st.binary(max_size=9000),
         stdin=st.binary(max_size=9000),
     )
@@ -178,14 +181,29 @@ def test_the_node_refuses_an_order_that_differs_from_what_was_sealed(change: dic
         check_terms(SPEC.terms, replace(order, **change))
 
 
-def test_too_much_input_is_refused_where_it_is_sealed_and_where_it_is_opened() -> None:
-    spec = replace(SPEC, stdin=bytes(MAX_STDIN_BYTES + 1))
-    with pytest.raises(TooLarge, match="at most"):
+BY_A_STRANGE_CLIENT = [
+    ({"stdin": bytes(MAX_STDIN_BYTES + 1)}, TooLarge, "standard input has at most"),
+    ({"args": ["x" * 8192] * 4 + ["x"]}, TooLarge, "arguments have at most"),
+    ({"env": {"A": "é" * 16384}}, TooLarge, "environment has at most"),
+    ({"env": {"A": "x\0--bind\0/\0/host"}}, BadContent, "NUL"),
+    ({"args": ["sh", "-c\0"]}, BadContent, "NUL"),
+    ({"env": {"A=B": "x"}}, BadContent, "'A=B' is not such a name"),
+    ({"env": {"": "x"}}, BadContent, "'' is not such a name"),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "words"), BY_A_STRANGE_CLIENT)
+def test_what_no_node_runs_is_refused_where_it_is_sealed_and_where_it_is_opened(
+    change: dict[str, Any], kind: type[SealingError], words: str
+) -> None:
+    spec = replace(SPEC, **change)
+    with pytest.raises(kind, match=words):
         seal_task(spec)
     key = new_content_key()
-    content = seal_bytes(b"".join(pack(replace(spec, payload=b"", stdin=b""), [b"", spec.stdin])), key)
+    head = replace(spec, payload=b"", stdin=b"")
+    content = seal_bytes(b"".join(pack(head, [spec.payload, spec.stdin])), key)
     first, *_ = ContentKey(key, sha256(content).digest()).wraps(RESERVATION, RELAYS)
-    with pytest.raises(BadContent, match="at most"):
+    with pytest.raises(BadContent, match=words):
         open_task(content, arrived(first), NODES[0])
 
 
