@@ -19,7 +19,7 @@ from e2e.system.leaks import Marker, everything, rows
 from e2e.system.private_fog import AGENTS, GATEWAYS, NODES, PrivateFog
 from e2e.system.route import Route
 from e2e.system.sealed_work import SealedStream
-from e2e.system.submitter import Submitter, seal
+from e2e.system.submitter import Private, Submitter, seal
 from fogagent.messages import Outcome
 
 RESEAL_S = 10
@@ -28,6 +28,8 @@ NEAR = NODES[:3]
 LARGE = 600_000
 LEVELS = ("private", "confidential")
 TASKS = 40
+ANOTHER_WITHIN_S = 10
+"""From the end of a gateway to the end of what it was to bring: the sweep looks every two seconds."""
 EXPIRED = "None of the nodes that it was sealed for was there, and nobody sealed it for others in time."
 
 
@@ -163,6 +165,18 @@ def test_each_acknowledged_task_has_one_result_whatever_is_killed(
     begun = Counter(job for name in set(AGENTS) - {"node-2"} for job in fog.traffic.jobs(name))
     assert set(begun.values()) == {1}, "a node begins an attempt once, however often it is brought"
     assert fog.select("SELECT 1 FROM vpn_coordinator_carriage WHERE tries > 0"), "none was brought by another"
+
+
+def test_a_gateway_that_is_killed_costs_seconds(fog: PrivateFog, submitter: Submitter) -> None:
+    tasks: list[Private] = []
+
+    def is_asked() -> bool:
+        """While it is stopped: one of these is for it, and the others pass."""
+        tasks.append(submitter.hand_in(seal("confidential", b"print(7)")))
+        return fog.is_to_carry("gateway-1")
+
+    fog.kill_agent("gateway-1", is_asked)
+    assert set(submitter.settle(tasks, within_s=ANOTHER_WITHIN_S).values()) == {"succeeded"}
 
 
 def test_tasks_whose_nodes_are_all_gone_are_resealed_or_expire(fog: PrivateFog, submitter: Submitter) -> None:
