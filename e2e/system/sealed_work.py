@@ -17,7 +17,7 @@ BACKWARDS = """
 import os, sys
 print(sys.argv[1][::-1])
 print(sys.stdin.read()[::-1])
-print(os.environ["TOLD"][::-1], file=sys.stderr)
+print(os.getenv("TOLD")[::-1], file=sys.stderr)
 """
 
 
