@@ -13,6 +13,7 @@ from fogpanel.supervisor.problems import CannotStart
 from fogpanel.supervisor.stamps import fingerprint, is_done, mark_done
 
 FILES = {
+    "@msgpack/msgpack/dist.umd/msgpack.min.js": "msgpack.min.js",
     "@tabler/core/dist/css/tabler.min.css": "tabler.min.css",
     "@tabler/core/dist/js/tabler.min.js": "tabler.min.js",
     "echarts/dist/echarts.min.js": "echarts.min.js",
