@@ -15,7 +15,7 @@ for (const button of all("[data-theme-toggle]")) {
   });
 }
 
-// --- Times: <time data-clock> in local time, <time data-ago> counting ---------------------------------
+// --- Times: <time data-clock> in local time, <time data-ago> and <time data-left> counting -------------
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -28,8 +28,19 @@ function ago(seconds) {
   return `${Math.floor(seconds / 86400)} d ago`;
 }
 
+function left(seconds) {
+  if (seconds < 1) return "now";
+  if (seconds < 60) return `in ${Math.round(seconds)} s`;
+  if (seconds < 3600) return `in ${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  return `in ${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
 function tellTimes() {
   const now = Date.now();
+  for (const element of all("time[data-left]")) {
+    const text = left((Date.parse(element.dateTime) - now) / 1000);
+    if (element.textContent !== text) element.textContent = text;
+  }
   for (const element of all("time[data-ago]")) {
     const text = ago((now - Date.parse(element.dateTime)) / 1000);
     if (element.textContent !== text) element.textContent = text;

@@ -22,6 +22,9 @@ HOW_IT_CHOOSES = {
     RoutingStrategy.PRIVACY_AWARE: "reputation, then a network not used lately",
 }
 
+IN_WORDS = {"sealed": "not among those it is sealed for"}
+"""Of reasons whose names alone would say something else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Eligible:
@@ -172,7 +175,7 @@ def counted(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def in_words(name: str) -> str:
-    return name.replace("_", " ")
+    return IN_WORDS.get(name) or name.replace("_", " ")
 
 
 def decisions_of(task: Task) -> list[Decision]:
@@ -200,6 +203,8 @@ def previews(decisions: Mapping[RoutingStrategy, Routed]) -> list[Preview]:
 
 
 def _preview(strategy: RoutingStrategy, decision: Routed) -> Preview:
+    # Nothing is sealed yet: these are nodes that nothing can be sealed for.
+    fell = {"cannot_be_sealed_for" if why == "sealed" else why: n for why, n in decision.rejected.items()}
     row = next((c for c in decision.candidates if c.node_id == decision.chosen), None)
     name, region, score = (row.name, row.region, row.score) if row else ("", "", None)
     if row is None and decision.chosen is not None:
@@ -214,7 +219,7 @@ def _preview(strategy: RoutingStrategy, decision: Routed) -> Preview:
         decision.eligible,
         decision.considered,
         HOW_IT_CHOOSES[strategy],
-        counted(decision.rejected),
+        counted(fell),
     )
 
 

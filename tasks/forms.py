@@ -13,6 +13,7 @@ from tasks.blobs import read_blob
 from tasks.directory import Tab
 from tasks.fields import FieldError
 from tasks.models import Task
+from tasks.privacy import Privacy
 from tasks.submission import (
     DEFAULT_CORES,
     DEFAULT_MAX_ATTEMPTS,
@@ -75,7 +76,14 @@ def amount(label: str, step: str, initial: float) -> forms.CharField:
         label=label,
         required=False,
         initial=f"{initial:g}",
-        widget=forms.NumberInput(attrs={"class": "form-control", "step": step, "inputmode": "decimal"}),
+        widget=forms.NumberInput(
+            attrs={
+                "class": "form-control",
+                "step": step,
+                "inputmode": "decimal",
+                "data-default": f"{initial:g}",  # what an empty field means; scripts that seal must know
+            }
+        ),
     )
 
 
@@ -101,7 +109,7 @@ class NodeSearchForm(forms.Form):
 
 
 class TaskForm(forms.Form):
-    """What to run, what it needs and where it should go."""
+    """What to run, what it needs, who may see it and where it should go."""
 
     name = forms.CharField(required=False, widget=text(placeholder="Named after its file when left empty"))
     driver = forms.CharField(
@@ -172,9 +180,12 @@ class TaskForm(forms.Form):
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
 
+    privacy = forms.CharField(required=False, initial=Privacy.PUBLIC.value)
+
     PLAIN = (
         "driver", "timeout_s", "cores", "memory_mb", "disk_mb", "gpus", "strategy", "region",
         "region_required", "labels", "onion_required", "priority", "max_attempts", "env",
+        "privacy",
     )  # fmt: skip
 
     def clean_driver(self) -> str:

@@ -9,6 +9,7 @@ from tasks import log_lines
 from tasks.blobs import read_blob
 from tasks.explaining import counted, decisions_of, explain, latest
 from tasks.models import Attempt, Decision, Task
+from tasks.privacy import IN_SHORT, Privacy
 from tasks.states import FINAL, TaskState
 from tasks.steps import steps_of
 
@@ -32,7 +33,17 @@ def page_of(task: Task, decision: Decision | None = None) -> dict[str, Any]:
         "steps": steps_of(task, attempts),
         "explained": explain(decision) if decision else None,
         "decisions": decisions,
+        **(_sealed(task) if task.is_sealed else {}),
     }
+
+
+def _sealed(task: Task) -> dict[str, Any]:
+    """Where it stands with the result, which nobody here can open: awaited, there, or none."""
+    state = "awaited"
+    if task.state in FINAL:
+        accepted = task.accepted_attempt
+        state = "there" if accepted is not None and accepted.result_chunks.exists() else "none"
+    return {"sealed_state": state, "privacy_in_short": IN_SHORT[Privacy(task.privacy)]}
 
 
 def _with_decisions(
@@ -43,10 +54,10 @@ def _with_decisions(
 
 
 def content_of(task: Task) -> dict[str, Any]:
-    """What its owner and operators see: source, arguments, input, log and result; of a sealed task how it
-    ended, and what its submitter can open."""
+    """What its owner and operators see: source, arguments, input, log and result. Of a sealed task the panel
+    has none of these."""
     if task.is_sealed:
-        return {"sealed": True, **result_of(task)}
+        return {"sealed": True}
     return {
         "log": log_lines.read(task.id),
         "source": _shown(task) if task.driver == "python" and task.payload_id else "",

@@ -23,6 +23,14 @@ class Privacy(StrEnum):
 
 SEALED = frozenset(Privacy) - {Privacy.PUBLIC}
 
+IN_SHORT = {
+    Privacy.PUBLIC: "The panel and the node can read it.",
+    Privacy.PRIVATE: "Only the node can read it, the panel cannot.",
+    Privacy.CONFIDENTIAL: "Only the node can read it, and it comes to the node by way of three relays.",
+    Privacy.SECRET: "Nobody can tell that anything is sent.",
+}
+"""Who sees what runs and what comes of it, for those who choose; `tasks.quotes` says all of it."""
+
 Transport: TypeAlias = Callable[[Sequence[tuple[int, Run]], datetime], list[NewOrder]]
 """From orders to run, each with its node, to the orders that bring them there."""
 

@@ -33,7 +33,7 @@ class Step:
 def steps_of(task: Task, attempts: Iterable[Attempt]) -> list[Step]:
     """``attempts`` in the order in which they were made, with their nodes."""
     attempts = list(attempts)
-    return [*_queued(task, attempts), *_tried(task, attempts), *_end(task, attempts)]
+    return [*_queued(task, attempts), *_tried(task, attempts), *_resealing(task), *_end(task, attempts)]
 
 
 def _queued(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
@@ -41,7 +41,7 @@ def _queued(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
     if first:
         yield Step("Queued", "ok", task.created_at, _between(task.created_at, first))
     else:
-        yield Step("Queued", "busy", task.created_at, "waiting for a node")
+        yield Step("Queued", _waiting_tone(task), task.created_at, "waiting for a node")
 
 
 def _tried(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
@@ -50,7 +50,8 @@ def _tried(task: Task, attempts: list[Attempt]) -> Iterator[Step]:
     if attempts and task.state == TaskState.QUEUED:
         last = attempts[-1]
         since = last.ended_at or last.doubted_at
-        yield Step("Queued again", "busy", since, f"after attempt {last.number} of {task.max_attempts}")
+        note = f"after attempt {last.number} of {task.max_attempts}"
+        yield Step("Queued again", _waiting_tone(task), since, note)
 
 
 def _one_try(task: Task, attempt: Attempt) -> Iterator[Step]:
@@ -77,6 +78,15 @@ def _one_try(task: Task, attempt: Attempt) -> Iterator[Step]:
     else:
         title = f"Ran on {node}, {_outcome(attempt)}"
         yield Step(title, _tone(attempt), attempt.started_at, attempt.sentence or took)
+
+
+def _resealing(task: Task) -> Iterator[Step]:
+    if task.needs_resealing:
+        yield Step("Needs resealing", "warn", task.reseal_wanted_at, "its nodes are gone")
+
+
+def _waiting_tone(task: Task) -> str:
+    return "ok" if task.needs_resealing else "busy"
 
 
 def _end(task: Task, attempts: list[Attempt]) -> Iterator[Step]:

@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from fogpanel.access import Role, allows, requires
@@ -18,6 +19,7 @@ from tasks import directory, explaining_now, log_lines, operations, placement, p
 from tasks.directory import Tab
 from tasks.explaining import previews
 from tasks.forms import FilterForm, NodeSearchForm, TaskForm, initial_from
+from tasks.levels import levels
 from tasks.logs import stdout_of
 from tasks.models import Decision, Task
 from tasks.submission import SpecError, submit, validate
@@ -100,9 +102,15 @@ def new_task(request: HttpRequest) -> HttpResponse:
     return _form_page(request, form, status=422)
 
 
-def _form_page(request: HttpRequest, form: TaskForm, status: int = 200) -> HttpResponse:
-    context = {"section": "tasks", "form": form, "regions": regions()}
-    return render(request, "tasks/new.html", context, status=status)
+def _form_page(request: HttpRequest, form: TaskForm, status: int = 200, **more: Any) -> HttpResponse:
+    chosen = form["privacy"].value()
+    context = {
+        "section": "tasks",
+        "form": form,
+        "regions": regions(),
+        "levels": levels(chosen, timezone.now()),
+    }
+    return render(request, "tasks/new.html", {**context, **more}, status=status)
 
 
 def _initial(request: HttpRequest) -> dict[str, Any]:
@@ -122,7 +130,7 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
 def preview_task(request: PageRequest) -> HttpResponse:
     """Where each strategy would send the task of the form now. Nothing is stored or reserved."""
     form = TaskForm(request.POST, request.FILES)
-    context: dict[str, Any] = {"section": "tasks", "form": form, "regions": regions(), "asked": True}
+    context: dict[str, Any] = {"form": form, "asked": True}
     if form.is_valid():
         try:
             spec = validate(form.specification(), content=False)
@@ -132,8 +140,9 @@ def preview_task(request: PageRequest) -> HttpResponse:
         except TimeoutError:
             form.add_error(None, "The panel is busy placing tasks and gave no preview; try again.")
     context["problems"] = [message for errors in form.errors.values() for message in errors]
-    template = "tasks/_preview.html" if request.htmx else "tasks/new.html"
-    return render(request, template, context)
+    if request.htmx:
+        return render(request, "tasks/_preview.html", context)
+    return _form_page(request, **context)
 
 
 @require_safe
@@ -148,6 +157,7 @@ def task_page(request: HttpRequest, task_id: int) -> HttpResponse:
         "sees_content": sees_content,
         "content_refusal": CONTENT_REFUSAL,
         "may_control": may_cancel(request.user, task),
+        "is_owner": task.owner_id == request.user.pk,
     }
     return render(request, "tasks/detail.html", context)
 

@@ -193,6 +193,17 @@ def clock(at: datetime | None, style: str = "") -> SafeString | str:
     return format_html('<time datetime="{}" data-clock="{}">{}</time>', at.isoformat(), style, text)
 
 
+@register.simple_tag
+def left(until: datetime) -> SafeString:
+    """How long until then, counting in the browser."""
+    seconds = (until - timezone.now()).total_seconds()
+    return format_html('<time datetime="{}" data-left>{}</time>', until.isoformat(), _left(seconds))
+
+
+def _left(seconds: float) -> str:
+    return f"in {duration(float(round(seconds)))}" if seconds >= 1 else "now"
+
+
 def _ago(seconds: float) -> str:
     if seconds < 1:
         return "now"

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from django import template
+from django.template.defaultfilters import pluralize
 
 from fogpanel.templatetags.fog import duration
+from tasks.explaining import in_words
 from tasks.models import Task
 
 register = template.Library()
+
+
+@register.filter
+def waits_for(task: Task) -> str:
+    """Why it waits, in a few words: the first reason and for how many nodes, or that it needs resealing."""
+    if task.needs_resealing:
+        return "needs resealing: its nodes are gone"
+    # That others are not among the nodes it is sealed for is no reason to wait.
+    reasons = [(why, count) for why, count in task.wait_reasons.items() if why != "sealed"]
+    if not reasons:
+        return ""
+    why, count = reasons[0]
+    return f"{count} node{pluralize(count)}: {in_words(why)}{' …' if len(reasons) > 1 else ''}"
 
 
 @register.filter

@@ -46,6 +46,17 @@ def test_a_task_whose_node_fell_silent_and_its_replacement() -> None:
     ]
 
 
+def test_a_sealed_task_whose_nodes_are_gone() -> None:
+    waits = task(TaskState.QUEUED, reseal_wanted_at=at(20))
+    assert told(steps_of(waits, [])) == [
+        ("Queued", "ok"),
+        ("Needs resealing", "warn"),
+        ("Result", "coming"),
+    ]
+    lost = Attempt(node=DUNE, number=1, created_at=at(1), ended_at=at(9), outcome="lost")
+    assert told(steps_of(waits, [lost]))[2:4] == [("Queued again", "ok"), ("Needs resealing", "warn")]
+
+
 def test_a_task_that_moved_and_runs() -> None:
     attempts = [
         Attempt(
