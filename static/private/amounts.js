@@ -11,10 +11,10 @@ export function duration(seconds) {
 }
 
 export function amount(bytes) {
-  if (bytes < 1024) return `${Math.round(bytes)} byte${Math.round(bytes) === 1 ? "" : "s"}`;
+  if (bytes < 1024) return `${Math.round(bytes)}\u00a0byte${Math.round(bytes) === 1 ? "" : "s"}`;
   let [value, unit] = [bytes / 1024, "KB"];
   for (const larger of ["MB", "GB"]) if (value >= 1024) [value, unit] = [value / 1024, larger];
-  return `${value.toFixed(1)} ${unit}`;
+  return `${value.toFixed(1)}\u00a0${unit}`;
 }
 
 export const times = (count) => (count === 1 ? "once" : `${count} times`);
