@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 
 from e2e.lab import open_lab, run
 from fogagent.client.keyring import TaskKeys
-from fogagent.messages import MAX_SOURCE_BYTES
+from fogagent.messages import MAX_ARGS_BYTES, MAX_ENV_BYTES, MAX_MODULE_BYTES, MAX_SOURCE_BYTES
 from fogagent.sealing.task import Terms
 from fogpanel.templatetags.fog import duration
 from tasks import submission
@@ -51,7 +51,7 @@ def test_words_are_split_as_a_shell_does(lab: Page, lines: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "A=1", " A = 1 \n\nB=x=y", "A=\nA=2", "MODE", "=3", " = 3", "A=1\nMODE"],
+    ["", "A=1", " A = 1 \n\nB=x=y", "A=\nA=2", "MODE", "=3", " = 3", "A=1\nMODE", "__proto__=1"],
 )
 def test_pairs_are_read_as_the_panel_reads_them(lab: Page, text: str) -> None:
     form = TaskForm({"driver": "python", "source": "x", "env": text})
@@ -62,9 +62,9 @@ def test_pairs_are_read_as_the_panel_reads_them(lab: Page, text: str) -> None:
 
 
 def test_limits_are_the_panels(lab: Page) -> None:
-    names = ("MAX_SOURCE_BYTES", "MAX_ARGS", "MAX_ARGS_BYTES", "MAX_ENV_BYTES")
+    names = ("MAX_SOURCE_BYTES", "MAX_MODULE_BYTES", "MAX_ARGS", "MAX_ARGS_BYTES", "MAX_ENV_BYTES")
     found = run(lab, "(names) => names.map((name) => lab.submission[name])", names)
-    known = [MAX_SOURCE_BYTES, submission.MAX_ARGS, submission.MAX_ARGS_BYTES, submission.MAX_ENV_BYTES]
+    known = [MAX_SOURCE_BYTES, MAX_MODULE_BYTES, submission.MAX_ARGS, MAX_ARGS_BYTES, MAX_ENV_BYTES]
     assert found == known
 
 

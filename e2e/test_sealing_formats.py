@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page
 
 from e2e.lab import open_lab, run
 from fogagent.identity import Identity
-from fogagent.messages import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Outcome, Sealed, Usage
+from fogagent.messages import MAX_STDIN_BYTES, Outcome, Sealed, Usage
 from fogagent.overlay.directory import Changes, Relay, encode_changes, sign
 from fogagent.sealing.content import new_content_key, open_bytes, seal_bytes, seal_pieces
 from fogagent.sealing.errors import SealingError
@@ -164,10 +164,7 @@ def flipped(whole: bytes, at: int) -> bytes:
 def test_sizes_are_those_of_the_buckets(lab: Page) -> None:
     assert run(lab, "() => lab.packing.BUCKETS") == list(BUCKETS)
     assert run(lab, "() => lab.packing.BUCKETS.map(lab.packing.room)") == [room(bucket) for bucket in BUCKETS]
-    assert run(lab, "() => [lab.task.MAX_PAYLOAD_BYTES, lab.task.MAX_STDIN_BYTES]") == [
-        MAX_MODULE_BYTES,
-        MAX_STDIN_BYTES,
-    ]
+    assert run(lab, "() => lab.task.MAX_STDIN_BYTES") == MAX_STDIN_BYTES
     most = room(BUCKETS[0])
     asked = run(lab, "(most) => [most, most + 1].map(lab.packing.paddedSize)", most)
     assert asked == [BUCKETS[0], BUCKETS[1]]
@@ -270,10 +267,12 @@ def test_nothing_is_wrapped_for_a_node_that_is_not_in_the_directory(lab: Page) -
 
 
 def test_more_than_fits_is_refused(lab: Page) -> None:
-    script = """async (size) => lab.safely(() => lab.task.sealTask(
-      {}, { image: "", args: [], env: {}, payload: new Uint8Array(size), stdin: new Uint8Array(0) }))"""
-    assert run(lab, script, MAX_MODULE_BYTES + 1)[0] == "TooLarge"
-    assert run(lab, script, MAX_MODULE_BYTES)[0] == "TooLarge"  # as it is not alone in there
+    script = """async (sizes) => {
+      const [payload, stdin] = sizes.map((size) => new Uint8Array(size));
+      return lab.safely(() => lab.task.sealTask({}, { image: "", args: [], env: {}, payload, stdin }));
+    }"""
+    assert run(lab, script, [BUCKETS[-1], 0])[0] == "TooLarge"
+    assert run(lab, script, [0, MAX_STDIN_BYTES + 1])[0] == "TooLarge"
 
 
 # --- A result ----------------------------------------------------------------------------------------

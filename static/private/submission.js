@@ -4,10 +4,11 @@
 // here by the same rules. The rest it checks when it is asked for a reservation, also that no container is sealed.
 
 import { fromText } from "../sealing/bytes.js";
-import { MAX_PAYLOAD_BYTES, MAX_STDIN_BYTES, taskSize } from "../sealing/task.js";
+import { MAX_STDIN_BYTES, taskSize } from "../sealing/task.js";
 import { readPairs, splitWords } from "./words.js";
 
 export const MAX_SOURCE_BYTES = 1024 * 1024;
+export const MAX_MODULE_BYTES = 16 * 1024 * 1024;
 export const MAX_ARGS = 256;
 export const MAX_ARGS_BYTES = 32 * 1024;
 export const MAX_ENV_BYTES = 32 * 1024;
@@ -157,7 +158,7 @@ class Reading {
 
   async file(driver, upload) {
     if (!upload.size) this.refuse("upload", "the file is empty; choose another.");
-    this.limit("upload", upload.size, driver === "python" ? MAX_SOURCE_BYTES : MAX_PAYLOAD_BYTES);
+    this.limit("upload", upload.size, driver === "python" ? MAX_SOURCE_BYTES : MAX_MODULE_BYTES);
     if (this.errors.length) return new Uint8Array(0);
     let content = null;
     try {

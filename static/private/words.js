@@ -28,7 +28,7 @@ export function splitWords(line) {
 
 // name=value pairs as an object; in place of it the part that is none.
 export function readPairs(parts) {
-  const pairs = {};
+  const pairs = Object.create(null); // so that any name is one
   for (const part of parts.map((each) => each.trim()).filter(Boolean)) {
     const at = part.indexOf("=");
     const name = part.slice(0, Math.max(0, at)).trim();

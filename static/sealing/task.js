@@ -7,7 +7,6 @@ import { pack, packedSize } from "./packing.js";
 import { binding, TASK, wrapKey } from "./wrapping.js";
 import * as x25519 from "./x25519.js";
 
-export const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
 export const MAX_STDIN_BYTES = 1024 * 1024;
 
 // `inside` is {image, args, env, payload, stdin}; payload and stdin are bytes, args of a command or container
@@ -22,7 +21,9 @@ export const taskSize = (terms, inside, payloadBytes, stdinBytes) =>
 
 // The sealed content, its key and hash, and the private key with which the result will open. Raises TooLarge.
 export async function sealTask(terms, inside) {
-  check(inside);
+  if (inside.stdin.length > MAX_STDIN_BYTES) {
+    throw new TooLarge(`Sealed standard input has at most ${MAX_STDIN_BYTES} bytes, here ${inside.stdin.length}.`);
+  }
   const [contentKey, resultKey] = [newContentKey(), await x25519.newPrivateKey()];
   const head = headOf(terms, inside, await x25519.publicKey(resultKey));
   const content = await sealContent(pack(head, [inside.payload, inside.stdin]), contentKey);
@@ -42,13 +43,4 @@ export function wrapsFor({ contentKey, contentSha256 }, { reservation, nodes }, 
     const info = concat(TASK, binding(reservation, fromHex(identity), contentSha256));
     return { node: toHex(relay.identity), wrapped: toBase64(await wrapKey(contentKey, relay.sealing_key, info)) };
   }));
-}
-
-function check({ payload, stdin }) {
-  if (payload.length > MAX_PAYLOAD_BYTES) {
-    throw new TooLarge(`A sealed payload has at most ${MAX_PAYLOAD_BYTES} bytes, this one ${payload.length}.`);
-  }
-  if (stdin.length > MAX_STDIN_BYTES) {
-    throw new TooLarge(`Sealed standard input has at most ${MAX_STDIN_BYTES} bytes, this one ${stdin.length}.`);
-  }
 }
