@@ -98,7 +98,7 @@ class Clock:
 class User:
     """A client with its net and its clock."""
 
-    def __init__(self, relays: int) -> None:
+    def __init__(self, relays: int, seed: int = 1) -> None:
         self.net, self.clock = LiveNet(relays), Clock()
         for box in self.net.boxes[1:]:
             box.on_begin = echo
@@ -109,7 +109,7 @@ class User:
             me.identity,
             guards=Guards(),
             times=BuildTimes(),
-            rng=Random(1),
+            rng=Random(seed),
             clock=self.clock,
             wall=self.clock,
         )
@@ -294,6 +294,25 @@ async def test_a_guard_that_cannot_be_reached_is_not_the_last(user: User) -> Non
     assert another.path[0] != own.path[0]
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(5))
+async def test_where_all_others_are_gone_a_relay_that_failed_long_ago_is_tried_again(seed: int) -> None:
+    user = User(8, seed)
+    *gone, guard, other, back = user.net.boxes[1:]
+    user.net.take_down(back)
+    while back.identity not in user.client._shunned:
+        with suppress(NoCircuit):
+            await user.client.build(THREE)
+    user.net.down.clear()
+    user.clock.now += client_module.SHUNNED_S / 2
+    for box in gone:
+        user.net.take_down(box)
+    user.client.guards.keep(guard.identity, Random(1), user.clock.now)
+    user.client.guards.keep(other.identity, Random(1), user.clock.now)
+    paths = [own.path for own in await attempts(user, 3, pause_s=0)]
+    assert paths and {relay.identity for relay in paths[0]} == {box.identity for box in (guard, other, back)}
+
+
 @pytest.fixture
 def guarded() -> User:
     """A user of a network whose guards are no exits."""
@@ -313,13 +332,13 @@ def cut_off(box: Box) -> None:
     box.switch._reach = lambda identity, then: then(None)
 
 
-async def attempts(user: User, number: int) -> list[OwnCircuit]:
+async def attempts(user: User, number: int, pause_s: float = client_module.SHUNNED_S) -> list[OwnCircuit]:
     """Those of so many circuits that could be built."""
     built = []
     for _ in range(number):
         with suppress(NoCircuit):
             built.append(await user.client.build(THREE))
-        user.clock.now += client_module.SHUNNED_S
+        user.clock.now += pause_s
     return built
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -39,6 +39,8 @@ TRIES = 4
 """Paths that are tried for one circuit, and circuits for one stream, before it is given up."""
 SHUNNED_S = 60.0
 """How long a relay that could not be reached, or failed its handshake, is left out."""
+SHUNNED_STEPS = 8
+"""In so many of them those left out become fewer, where there is no path without them."""
 OPEN_S = 20.0
 """How long an exit may take to open a stream."""
 LOOK_S = 1.0
@@ -329,13 +331,21 @@ class OnionClient:
             raise NoCircuit("This node has no directory of relays yet.")
         now = self._clock()
         self._shunned = {relay: until for relay, until in self._shunned.items() if until > now}
-        wary = replace(wishes, excluded=wishes.excluded | self._shunned.keys())
-        for each in (wary, wishes):  # rather a relay that failed just now than none
+        for shunned in self._fewer_and_fewer():
+            wary = replace(wishes, excluded=wishes.excluded | shunned)
             try:
-                return choose(self._roster, each, self.guards, self._me, self._rng, self._wall())
+                return choose(self._roster, wary, self.guards, self._me, self._rng, self._wall())
             except NoPath as error:
                 last = error
         raise NoCircuit(last.sentence)
+
+    def _fewer_and_fewer(self) -> Iterator[frozenset[bytes]]:
+        """Which relays to leave out: all that failed lately; where nothing is left without them, not those
+        whose failure is longest ago; and rather than have no circuit, none at all."""
+        failed = sorted(self._shunned, key=self._shunned.__getitem__)
+        for forgiven in range(0, len(failed), -(-len(failed) // SHUNNED_STEPS) or 1):
+            yield frozenset(failed[forgiven:])
+        yield frozenset()
 
     async def _settled(self, link: CellLink, path: Sequence[Relay]) -> Circuit:
         """The circuit when it is open, or closed for whatever reason.
