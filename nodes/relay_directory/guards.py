@@ -1,7 +1,8 @@
 """Which relays are fit to be the first of circuits for weeks: the panel's judgement, as a rule over figures.
 
 After Tor's guard flag: seen without break for long, and fast. A network that is too young for that must
-work, too, so where too few qualify, the steadiest of the others fill up; newcomers displace none of them.
+work, too, so where too few qualify, the steadiest of the others fill up; newcomers displace none of them. And
+where too few of these are there just now, others stand in until they are back.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Candidate(NamedTuple):
     node: int
     since: float
     bandwidth_kbps: int  # 0: not measured yet, and taken for the median
+    is_there: bool = True  # else it went lately, and may come back
 
 
 def choose_guards(candidates: Collection[Candidate], now: float, steady_s: float) -> frozenset[int]:
@@ -35,7 +37,10 @@ def choose_guards(candidates: Collection[Candidate], now: float, steady_s: float
     qualified = sum(one.since <= now - steady_s and not rank(one)[0] for one in ranked)
     # The first: within the fast, those seen longest come first.
     least = max(GUARDS_LEAST, -(-len(ranked) // GUARDS_SHARE))
-    return frozenset(one.node for one in ranked[: max(qualified, least)])
+    cut = max(qualified, least)
+    lacking = GUARDS_LEAST - sum(one.is_there for one in ranked[:cut])
+    stand_ins = [one for one in ranked[cut:] if one.is_there][: max(0, lacking)]
+    return frozenset(one.node for one in (*ranked[:cut], *stand_ins))
 
 
 def _median_kbps(candidates: Collection[Candidate]) -> float:

@@ -51,6 +51,7 @@ _decode = msgspec.msgpack.Decoder(Relay).decode
 # Whoever is in the directory stays for a while after it went, and for as long as nobody could have heard it.
 _LOOK = """
 SELECT r.node_id, n.name, n.public_key, n.sealing_key, n.region, n.flags, n.unstable_since IS NULL,
+       n.gone_at IS NULL,
        r.onion_key, r.certificate, r.address, r.family, r.bandwidth_kbps, r.since, r.published,
        n.approved_at IS NOT NULL AND n.archived_at IS NULL AND (
            n.gone_at IS NULL OR r.since IS NOT NULL AND (n.gone_at > {gone_lately} OR {deaf})
@@ -70,6 +71,7 @@ class Row(NamedTuple):
     region: str
     flags: Any  # JSON
     is_stable: bool
+    is_there: bool
     onion_key: str
     certificate: bytes
     address: str
@@ -152,7 +154,7 @@ def _draft(rows: Sequence[Row], now: datetime) -> Draft:
     present = [row for row in rows if row.takes_part]
     guards = choose_guards(
         [
-            Candidate(row.node_id, _since(row, now).timestamp(), row.bandwidth_kbps)
+            Candidate(row.node_id, _since(row, now).timestamp(), row.bandwidth_kbps, bool(row.is_there))
             for row in present
             if _may_guard(row)
         ],

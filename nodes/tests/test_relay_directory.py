@@ -211,6 +211,17 @@ def test_after_the_stated_time_the_fast_are_guards(make_node: MakeNode) -> None:
     assert ["guard" in flags(node) for node in nodes] == [False] * 3 + [True] * 4
 
 
+def test_another_is_a_guard_while_one_is_away(make_node: MakeNode) -> None:
+    nodes = [make_node(flags=["relay"]) for _ in range(4)]
+    for node in nodes:
+        say(node)
+    publish(NOW)
+    assert ["guard" in flags(node) for node in nodes] == [True] * 3 + [False]
+    Node.objects.filter(id=nodes[0].id).update(gone_at=LATER)
+    publish(LATER)
+    assert ["guard" in flags(node) for node in nodes] == [True] * 4
+
+
 # --- Signatures --------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 
 from nodes.relay_directory.guards import GUARDS_LEAST, Candidate, choose_guards
@@ -10,9 +11,12 @@ STEADY_S = 1000.0
 NOW = 10_000.0
 
 
-def guards(*candidates: tuple[float, int]) -> set[int]:
+def guards(*candidates: tuple[float, int], away: Collection[int] = ()) -> set[int]:
     """Of nodes 0, 1, … that were seen for so many seconds and have so many kbit/s."""
-    given = [Candidate(node, NOW - seen_s, kbps) for node, (seen_s, kbps) in enumerate(candidates)]
+    given = [
+        Candidate(node, NOW - seen_s, kbps, is_there=node not in away)
+        for node, (seen_s, kbps) in enumerate(candidates)
+    ]
     return set(choose_guards(given, NOW, STEADY_S))
 
 
@@ -41,6 +45,14 @@ def test_the_first_to_have_been_seen_long_enough_is_not_alone() -> None:
 
 def test_the_slow_fill_up_last() -> None:
     assert guards((2000, 1), (5, 100), (6, 100), (2000, 2)) == {0, 1, 2}
+
+
+def test_while_guards_are_away_others_stand_in_for_them_until_there_are_enough() -> None:
+    young = [(seen_s, 0) for seen_s in (9, 8, 7, 6, 5, 4)]
+    assert guards(*young) == {0, 1, 2}
+    assert guards(*young, away={1}) == {0, 1, 2, 3}
+    assert guards(*young, away={0, 1, 2, 4}) == {0, 1, 2, 3, 5}
+    assert guards(*[(1000, 0)] * 9, away={0, 1, 2, 3, 4, 5}) == set(range(9))
 
 
 def test_newcomers_displace_nobody_and_there_are_always_enough() -> None:
