@@ -180,7 +180,7 @@ def test_a_gateway_that_is_killed_costs_seconds(fog: PrivateFog, submitter: Subm
 
 
 def test_tasks_whose_nodes_are_all_gone_are_resealed_or_expire(fog: PrivateFog, submitter: Submitter) -> None:
-    moved = seal("private", b"print(6 * 7)", region="here", strategy="proximity_based")
+    moved = seal("confidential", b"print(6 * 7)", region="here", strategy="proximity_based")
     left = seal("private", b"print(6 * 9)", region="here", region_required=True)
     promised = [(task, submitter.reserve(task)) for task in (moved, left)]
     assert {node.hex() for _, each in promised for node in each.nodes} == near(fog)
