@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from fogagent.blobs import BadBlob
 from fogagent.drivers.base import Job, Result
 from fogagent.events import Ended
 from fogagent.identity import Identity
 from fogagent.messages import MAX_SENTENCE, Outcome, Piece, Run, Sealed, Stream
 from fogagent.sealing import result as sealing
-from fogagent.sealing.errors import Altered, BadContent
+from fogagent.sealing.errors import Altered, BadContent, Damaged, WrongKey
 from fogagent.sealing.task import SealedSpec, check_terms, open_task
 
 LARGE_BYTES = 256 * 1024
@@ -40,9 +42,14 @@ class SealedRun:
         self._output = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
 
     async def open(self, content: Awaitable[bytes]) -> Job:
-        """Raises SealingError, and as ``content`` does."""
+        """Raises SealingError; BadBlob, where it is not the content that was ordered; and as ``content``
+        does."""
         sealed = await content
-        spec = await _aside(len(sealed), open_task, sealed, self._sealed, self._identity)
+        try:
+            spec = await _aside(len(sealed), open_task, sealed, self._sealed, self._identity)
+        except WrongKey:
+            _check_stored(self._run, sealed)
+            raise
         check_terms(spec.terms, self._run)
         self._result_key = spec.result_key
         return _job(self._run, spec)
@@ -77,8 +84,20 @@ def for_all(result: Result) -> Result:
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """Of a task that does not open. INVALID: no node can run it; CRASHED: another node may open it."""
-    return Outcome.INVALID if isinstance(error, BadContent | Altered) else Outcome.CRASHED
+    """Of a task that does not open. CRASHED is this node's fault, and kept against it; INVALID is not.
+
+    What was sealed for this node names its key, its reservation and its content. So where it does not unwrap,
+    or opens to something damaged, it was handed in so: whoever may hand in tasks must not have nodes blamed.
+    """
+    by_sender = isinstance(error, WrongKey | Damaged | BadContent | Altered)
+    return Outcome.INVALID if by_sender else Outcome.CRASHED
+
+
+def _check_stored(run: Run, content: bytes) -> None:
+    """Whether it still is what came here. Raises BadBlob."""
+    assert run.payload is not None
+    if sha256(content).hexdigest() != run.payload.sha256:
+        raise BadBlob(f"The payload {run.payload.sha256[:12]}… was damaged in this node's cache.")
 
 
 def _job(run: Run, spec: SealedSpec) -> Job:

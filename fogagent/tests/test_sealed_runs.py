@@ -35,6 +35,7 @@ from fogagent.messages import (
     Log,
     Outcome,
     Run,
+    Sealed,
     Started,
     Usage,
 )
@@ -42,10 +43,12 @@ from fogagent.sealing import result as sealing
 from fogagent.sealing.content import new_content_key, seal_bytes
 from fogagent.sealing.errors import SealingError
 from fogagent.sealing.task import SealedSpec, Terms, open_task
+from fogagent.sealing.wrapping import TASK, binding, wrap_key
 from fogagent.shell import Workers
 from fogagent.tests import driver_modules as modules
 from fogagent.tests.fakes import FakePanel, FakeWorkers, agent_for, at_work, succeeded
 from fogagent.tests.sealed_orders import (
+    RESERVATION,
     SPEC,
     TERMS,
     altered,
@@ -296,14 +299,26 @@ async def test_a_cancel_before_its_content_is_here_is_told_openly(fog: Fog) -> N
 # --- Not opened ------------------------------------------------------------------------------------
 
 
-async def test_what_is_not_for_this_node_may_go_to_another(fog: Fog) -> None:
+async def test_what_was_not_sealed_for_this_node_is_not_its_fault(fog: Fog) -> None:
+    """Else anybody who hands in tasks could keep nodes from getting work."""
     other = Identity.generate()
     order, _ = sealed_order(5, SPEC, other.public_key, other.sealing_key)
     await fog.panel.say(order)
     end = await fog.ends(5)
-    assert end.outcome is Outcome.CRASHED
+    assert (end.outcome, end.pieces) == (Outcome.INVALID, [])
     assert "does not unwrap" in end.sentence
-    assert end.pieces == []
+
+
+async def test_what_was_sealed_damaged_is_its_senders_fault(fog: Fog) -> None:
+    key = new_content_key()
+    content = seal_bytes(bytes(100), key)[:-1]
+    node, sealing_key = fog.identity.public_key, fog.identity.sealing_key
+    info = TASK + binding(RESERVATION, node, sha256(content).digest())
+    wrap = Sealed(reservation=RESERVATION, wrapped=wrap_key(key, sealing_key, info))
+    await fog.runs(5, SPEC, payload=inline(content), sealed=wrap)
+    end = await fog.ends(5)
+    assert (end.outcome, end.pieces) == (Outcome.INVALID, [])
+    assert "damaged" in end.sentence
 
 
 async def test_an_order_that_was_altered_is_not_run(panel: FakePanel, tmp_path: Path) -> None:
@@ -326,7 +341,17 @@ async def test_what_opens_but_is_no_task_is_its_senders_fault(fog: Fog) -> None:
 async def test_other_content_under_the_same_wrap_is_not_run(fog: Fog) -> None:
     content = seal_bytes(b"other", new_content_key())
     await fog.runs(5, SPEC, payload=inline(content))
-    assert (await fog.ends(5)).outcome is Outcome.CRASHED
+    assert (await fog.ends(5)).outcome is Outcome.INVALID
+
+
+async def test_content_that_its_disk_damaged_is_this_nodes_fault(
+    fog: Fog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fogagent.blobs.BlobCache.read", lambda cache, sha256: b"rotten")
+    await fog.runs(5, replace(SPEC, payload=bytes(100_000)))
+    end = await fog.ends(5)
+    assert end.outcome is Outcome.CRASHED
+    assert "damaged" in end.sentence
 
 
 async def test_content_that_vanished_is_this_nodes_fault(fog: Fog, monkeypatch: pytest.MonkeyPatch) -> None:
