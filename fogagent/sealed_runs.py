@@ -1,7 +1,7 @@
 """Sealed tasks on the node that runs them: opened in memory, run as any other, and ended sealed.
 
-Of a task that was opened everybody may see how it ended (`Outcome`), when it ran and what it used, without
-the sizes of its output (`for_all`). All else is for its submitter, in a sealed result. Why a task does not
+Of a task that was opened everybody may see how it ended (`Outcome`), when it ran and what time and memory it
+used (`for_all`). All else is for its submitter, in a sealed result. Why a task does not
 open is told as of any other.
 """
 
@@ -78,8 +78,9 @@ class SealedRun:
 
 
 def for_all(result: Result) -> Result:
-    """What everybody may see of the end of an opened task."""
-    usage = msgspec.structs.replace(result.usage, stdout_bytes=0, stderr_bytes=0)
+    """What everybody may see of the end of an opened task. The number of instructions, exact as it is, would
+    tell of what ran on what."""
+    usage = msgspec.structs.replace(result.usage, stdout_bytes=0, stderr_bytes=0, fuel=0)
     return replace(result, exit_code=None, sentence="", truncated=False, usage=usage)
 
 

@@ -181,7 +181,7 @@ async def test_all_hear_how_it_ended_and_the_submitter_the_rest(
     end = await fog.ends(5)
     assert (end.outcome, end.started_at, end.at) == (outcome, 1.0, 2.0)
     assert told_openly(end) == NOTHING
-    assert end.usage == replace(usage, stdout_bytes=0)
+    assert end.usage == replace(usage, stdout_bytes=0, fuel=0)
     assert fog.result(5) == sealing.Result(**given, stdout=b"said")  # type: ignore[arg-type]
 
 
