@@ -31,6 +31,7 @@ from tasks.closing import (
     try_again,
 )
 from tasks.models import Attempt, Task
+from tasks.resealing import forget_wish
 from tasks.states import TaskState
 
 GIVE_UP_MOST = 200
@@ -77,6 +78,7 @@ def trust(attempts: Iterable[OpenAttempt], now: datetime) -> None:
             wait_reasons={},
             changed_at=now,
         )
+    forget_wish([attempt.task_id for attempt in back])
     _tell(back)
 
 

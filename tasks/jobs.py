@@ -14,7 +14,7 @@ from nodes.locks import with_nodes
 from tasks import batches, doubt, resealing, retention
 from tasks.closing import LOST, lock_free_tasks, nodes_of, open_attempts, stop
 from tasks.models import Attempt, Task
-from tasks.states import TaskState, sources
+from tasks.states import TaskState
 
 SWEEP_MOST = 500
 REPORT_GRACE = timedelta(minutes=5)
@@ -30,7 +30,8 @@ def expire_queued(run: Run) -> None:
     ids = list(late.values_list("id", flat=True)[:SWEEP_MOST])
     if ids:
         with transaction.atomic():
-            ids = lock_free_tasks(id__in=ids, state__in=sources(TaskState.EXPIRED))
+            # Looked at once more now that they are locked: one was perhaps sealed for others meanwhile.
+            ids = list(late.filter(id__in=lock_free_tasks(id__in=ids)).values_list("id", flat=True))
             unsealed = Q(id__in=ids, reseal_wanted_at__isnull=False)
             for tasks, reason in (
                 (Task.objects.filter(unsealed), resealing.EXPIRED),

@@ -6,7 +6,7 @@ resealing; it goes on when that comes, or a node comes back, and else expires.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -21,7 +21,7 @@ from tasks.closing import lock_free_tasks
 from tasks.fields import shown
 from tasks.models import Task
 from tasks.routing_view import reserved_nodes
-from tasks.states import PLACED, TaskState
+from tasks.states import TaskState
 
 AWAY = timedelta(seconds=10)
 """So long a node may be without a connection before its tasks are to be sealed for others."""
@@ -36,12 +36,10 @@ def look_after(now: datetime) -> None:
         last = waiting[-1].id
         nodes = reserved_nodes(task.reservation for task in waiting)
         there = _there(frozenset().union(*nodes.values()), now)
-        lacking = {task.id for task in waiting if there.isdisjoint(nodes[task.reservation])}
+        lacking = {task.id: task.reservation for task in waiting if there.isdisjoint(nodes[task.reservation])}
         asked = {task.id for task in waiting if task.reseal_wanted_at is not None}
-        _ask(lacking - asked, now)
-        _ask_no_more(asked - lacking)
-    placed = Task.objects.filter(state__in=PLACED, reseal_wanted_at__isnull=False)
-    _ask_no_more(set(placed.values_list("id", flat=True)[:READ_MOST]))
+        _ask({task_id: lacking[task_id] for task_id in lacking.keys() - asked}, now)
+        _ask_no_more(asked - lacking.keys())
 
 
 def forget_wish(task_ids: Collection[int]) -> None:
@@ -67,15 +65,19 @@ def _there(node_ids: Iterable[int], now: datetime) -> set[int]:
     return set(present.values_list("id", flat=True))
 
 
-def _ask(task_ids: Collection[int], now: datetime) -> None:
-    if not task_ids:
+def _ask(sealed_by: Mapping[int, int | None], now: datetime) -> None:
+    """Of tasks by the reservation whose nodes are gone. One that has another by now, or does not wait any
+    more, needs nothing."""
+    if not sealed_by:
         return
     with transaction.atomic():
-        free = lock_free_tasks(id__in=task_ids, state=TaskState.QUEUED)
+        locked = Task.objects.filter(id__in=lock_free_tasks(id__in=list(sealed_by), state=TaskState.QUEUED))
+        lacking = [task for task in locked if task.reservation == sealed_by[task.id]]
+        free = [task.id for task in lacking]
         Task.objects.filter(id__in=free).update(
             reseal_wanted_at=now, expires_at=now + timedelta(seconds=current(RESEAL_S)), changed_at=now
         )
-        for task in Task.objects.filter(id__in=free):
+        for task in lacking:
             audit.record(
                 "task.needs_resealing",
                 f"{shown(task.name)} needs resealing: none of the nodes that it is sealed for is there",

@@ -178,7 +178,7 @@ def hand_in(
     """
     content, keys = read_sealed(sealed), read_wraps(wraps, reservation)
     with transaction.atomic():
-        reservation = _lock(reservation, now)
+        reservation = _lock(reservation, None, now)
         columns = reservation.specification
         task = Task(
             owner=reservation.owner,
@@ -206,9 +206,7 @@ def reseal(task: Task, reservation: Reservation, wraps: object, now: datetime) -
     with transaction.atomic():
         lock_tasks([task.id])
         _check_waits(Task.objects.get(id=task.id))
-        reservation = _lock(reservation, now)
-        if reservation.task_id != task.id:
-            raise CannotReserve("reservation-used", "This reservation was made for another task.")
+        reservation = _lock(reservation, task.id, now)
         _use(reservation, task, keys, now)
         Task.objects.filter(id=task.id).update(reservation=reservation.id, wait_reasons={}, changed_at=now)
         forget_wish([task.id])
@@ -226,13 +224,16 @@ def _check_waits(task: Task) -> None:
         raise CannotReserve("not-waiting", sentence)
 
 
-def _lock(reservation: Reservation, now: datetime) -> Reservation:
-    """The reservation as it is, so that nobody else uses it. Raises CannotReserve."""
+def _lock(reservation: Reservation, task_id: int | None, now: datetime) -> Reservation:
+    """The reservation as it is, so that nobody else uses it; for a new task, or for the one that it was made
+    for. Raises CannotReserve."""
     locked = Reservation.objects.select_for_update().select_related("owner").filter(id=reservation.id).first()
     if locked is None or (locked.used_at is None and locked.expires_at < now):
         raise CannotReserve("reservation-expired", "This reservation has expired; ask for another one.")
     if locked.used_at is not None:
         raise CannotReserve("reservation-used", "This reservation was used already; ask for another one.")
+    if locked.task_id != task_id:
+        raise CannotReserve("reservation-used", "This reservation was made for another task.")
     return locked
 
 

@@ -13,6 +13,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from conftest import MakeNode
@@ -32,7 +33,7 @@ from nodes import outbox
 from nodes.identity import panel_identity
 from nodes.models import Node, Order
 from nodes.outbox import NewOrder
-from tasks import jobs, operations, resealing, reservations
+from tasks import doubt, jobs, operations, resealing, reservations
 from tasks.closing import LOST, open_attempts, stop
 from tasks.handlers import send_blobs
 from tasks.models import Attempt, LogChunk, Reservation, ResultChunk, Task
@@ -240,6 +241,71 @@ def test_one_that_nobody_reseals_expires_with_the_reason(fleet: SealingFleet, se
     assert (task.state, task.reason) == ("expired", resealing.EXPIRED)
 
 
+def test_one_that_is_resealed_at_the_last_moment_does_not_expire(
+    fleet: SealingFleet, sender: Submitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look for what is late and its lock."""
+    reserved = sender.reserve()
+    task = sender.hand_in(reserved)
+    go(*(node.id for node in reserved.nodes))
+    resealing.look_after(timezone.now())
+    again = reservations.reserve(sender.user, reservations.choose_again(task, timezone.now()), timezone.now())
+    lock_free_tasks = jobs.lock_free_tasks
+
+    def lock_late(**filters: Any) -> list[int]:
+        reservations.reseal(task, again.reservation, sender.wraps(again), timezone.now())
+        return lock_free_tasks(**filters)
+
+    monkeypatch.setattr(jobs, "lock_free_tasks", lock_late)
+    late = timezone.now() + timedelta(days=1)
+    jobs.expire_queued.run_now(JobRun(now=late, since=late, previous=None))
+    assert Task.objects.get().state == "queued"
+
+
+def test_one_that_is_resealed_while_its_nodes_are_looked_for_is_not_asked_for(
+    fleet: SealingFleet, sender: Submitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved = sender.reserve()
+    task = sender.hand_in(reserved)
+    go(*(node.id for node in reserved.nodes))
+    again = reservations.reserve(sender.user, reservations.choose_again(task, timezone.now()), timezone.now())
+    lock_free_tasks = resealing.lock_free_tasks
+
+    def lock_late(**filters: Any) -> list[int]:
+        reservations.reseal(task, again.reservation, sender.wraps(again), timezone.now())
+        return lock_free_tasks(**filters)
+
+    monkeypatch.setattr(resealing, "lock_free_tasks", lock_late)
+    resealing.look_after(timezone.now())
+    assert not Task.objects.get().needs_resealing
+
+
+def test_one_whose_node_comes_back_with_it_is_not_asked_for_and_does_not_expire(
+    fleet: SealingFleet, sender: Submitter, place: Place
+) -> None:
+    reserved = sender.reserve()
+    sender.hand_in(reserved)
+    assert place() == 1
+    attempt = Attempt.objects.get()
+    doubt.doubt({attempt.node_id: "it fell silent"}, timezone.now())
+    go(*(node.id for node in reserved.nodes))
+    resealing.look_after(timezone.now())
+    assert Task.objects.get().needs_resealing
+    doubt.trust(open_attempts(id=attempt.id), timezone.now())
+    task = Task.objects.get()
+    assert (task.state, task.reseal_wanted_at, task.expires_at) == ("assigned", None, None)
+
+
+def test_looking_after_those_that_wait_does_not_look_at_those_that_run(
+    fleet: SealingFleet, sender: Submitter, place: Place
+) -> None:
+    sender.hand_in(sender.reserve())
+    assert place() == 1
+    with CaptureQueriesContext(connection) as queries:
+        resealing.look_after(timezone.now())
+    assert len(queries) == 1
+
+
 def test_a_running_placer_places_it_by_the_new_reservation(fleet: SealingFleet, sender: Submitter) -> None:
     """Its view of the queue holds the old one until it is told."""
     reserved = sender.reserve()
@@ -319,6 +385,18 @@ def test_a_reservation_is_used_once_and_not_for_long(fleet: SealingFleet, sender
         sender.hand_in(late)
     assert (used.value.code, expired.value.code) == ("reservation-used", "reservation-expired")
     assert Task.objects.count() == 1
+
+
+def test_a_reservation_for_a_task_that_waits_is_for_no_new_one(
+    fleet: SealingFleet, sender: Submitter
+) -> None:
+    task = sender.hand_in(sender.reserve())
+    again = reservations.reserve(sender.user, reservations.choose_again(task, timezone.now()), timezone.now())
+    with pytest.raises(CannotReserve, match="made for another task"):
+        sender.hand_in(again)
+    new = sender.reserve()
+    with pytest.raises(CannotReserve, match="made for another task"):
+        reservations.reseal(task, new.reservation, sender.wraps(new), timezone.now())
 
 
 def test_a_fleet_that_nothing_can_be_sealed_for_is_said(make_node: MakeNode, sender: Submitter) -> None:
