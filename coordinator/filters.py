@@ -198,6 +198,7 @@ ROOM_FILTERS: tuple[Filter, ...] = (
 
 FILTERS: tuple[Filter, ...] = FACT_FILTERS + ROOM_FILTERS
 FIRST_ROOM_CODE = len(FACT_FILTERS) + 1
+ROOM = frozenset(each.name for each in ROOM_FILTERS)
 FILTERS_BY_NAME: Mapping[str, Filter] = {each.name: each for each in FILTERS}
 
 

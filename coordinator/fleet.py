@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Set
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,13 @@ KEPT_AT_MOST = 1000
 NO_ROWS: Set[int] = frozenset()
 
 Kept = TypeVar("Kept")
+
+
+class Cursor(NamedTuple):
+    """How far the changes of a fleet were read."""
+
+    restated: int
+    released: int
 
 
 class Fleet:
@@ -113,6 +120,20 @@ class Fleet:
         row = self.table.row_of.get(node_id)
         if row is not None:
             self.table.give_back(row, needs)
+
+    def changed_since(self, cursor: Cursor | None) -> tuple[Set[NodeId] | None, Cursor]:
+        """The nodes that may take what they could not take before: they came, have more room, or other facts.
+        None: perhaps all. With it from where to ask the next time."""
+        table = self.table
+        now = Cursor(table.restated.end, table.released.end)
+        if cursor is None:
+            return None, now
+        at_most = 1024 + len(self)
+        restated = table.restated.since(cursor.restated, at_most)
+        released = table.released.since(cursor.released, at_most)
+        if restated is None or released is None:
+            return None, now
+        return {table.ids[row] for row in (*restated, *released)}, now
 
     def shape(self, asked: Requirements) -> Shape:
         """The shape of these requirements, caught up with every change."""

@@ -39,6 +39,7 @@ from fogpanel.wakes import Key, on_wake
 from nodes.fleet_view import COLUMNS, as_fog_node
 from nodes.models import Node
 from tasks.commit import commit
+from tasks.hopeless import Hopeless
 from tasks.models import Task
 from tasks.queue_view import QueueView, ShapeKey, shape_key
 from tasks.routing_view import as_routing_task
@@ -53,6 +54,7 @@ READ_MOST = 500  # nodes read by one query
 OVERLAP = timedelta(seconds=10)
 RELOAD = timedelta(seconds=60)
 REASONS_MOST = 500  # tasks of one shape that are told why they wait
+TOLD_MOST = 20  # sealed tasks, each of a shape of its own, that are told so in one pass
 JITTER_S = 0.02
 PREVIEW_TIMEOUT_S = 5.0
 
@@ -143,6 +145,7 @@ class Placer(Tireless):
         self._view = FleetView(self._rng.getrandbits(32))
         self._queue = QueueView()
         self._waits = Waits()
+        self._hopeless = Hopeless()
         self._keeper = Keeper()
 
     # --- From other threads ------------------------------------------------------------------------
@@ -245,6 +248,7 @@ class Placer(Tireless):
         self._view = FleetView(self._rng.getrandbits(32))
         self._queue = QueueView()
         self._waits = Waits()
+        self._hopeless = Hopeless()
         self._keeper = Keeper()
         self._look, self._looked_at = True, float("-inf")  # at once: an empty view knows no node
 
@@ -263,16 +267,20 @@ class Placer(Tireless):
         if self._paused:
             first = islice(self._queue.in_order(set()), REASONS_MOST)
             self._waits.hold_back([int(task.task_id) for task in first], len(self._view.fleet), now)
+            self._hopeless = Hopeless()  # they wait for another reason from now on
         elif len(self._queue):
             exhausted: set[ShapeKey] = set()
             self._keeper.lift(self._view.fleet)
+            self._hopeless.catch_up(self._view.fleet, self._queue.shapes)
             while batch := self._plan_batch(exhausted, now):
                 won = self._commit(batch)
                 placed += won
                 if won < len(batch):
                     exhausted.clear()  # what those that lost had reserved in our view may do for others
                     self._keeper.lift(self._view.fleet)
+                    self._hopeless.catch_up(self._view.fleet, self._queue.shapes)
                 self._answer_questions()
+            self._tell_hopeless(now)
         return placed
 
     def _plan_batch(
@@ -284,16 +292,21 @@ class Placer(Tireless):
         waits = 0
         for task in self._queue.in_order(exhausted):
             key = shape_key(task)
+            if self._hopeless.holds(key, self._queue.count(key)):
+                exhausted.add(key)
+                if self._hopeless.lacks_room(key):
+                    self._keep_for(task, now)
+                continue
             decision = self._decide(task, now, BY_COUNTS if key in explained else IF_CHOSEN)
             explained.add(key)
             if decision.chosen is None:
                 waits += 1
                 exhausted.add(key)
-                self._keeper.keep_for(self._view.fleet, task, now.timestamp(), current(AGEING_S))
-                explained_wait = partial(self._decide, task, now, FULLY)
-                self._waits.note(
-                    key, decision, self._queue.waiting(key, REASONS_MOST), now, explain=explained_wait
-                )
+                self._keep_for(task, now)
+                if task.among is not None:
+                    self._hopeless.add(key, task, decision, self._queue.count(key))
+                else:
+                    self._note_wait(key, task, decision, now)
                 continue
             batch.append((task, decision))
             if len(batch) >= BATCH:
@@ -301,6 +314,21 @@ class Placer(Tireless):
         metrics.DECISIONS.labels("placed").inc(len(batch))
         metrics.DECISIONS.labels("waits").inc(waits)
         return batch
+
+    def _keep_for(self, task: values.Task, now: datetime) -> None:
+        self._keeper.keep_for(self._view.fleet, task, now.timestamp(), current(AGEING_S))
+
+    def _tell_hopeless(self, now: datetime) -> None:
+        for key, task in self._hopeless.to_tell(TOLD_MOST):
+            decision = planning.decide(self._view.fleet, task, now.timestamp(), self._rng)
+            # Where one is chosen, its node has changed just now, and it is planned again.
+            if decision.chosen is None and not self._note_wait(key, task, decision, now):
+                self._hopeless.tell_later(key, task)
+
+    def _note_wait(self, key: ShapeKey, task: values.Task, decision: values.Decision, now: datetime) -> bool:
+        waiting = self._queue.waiting(key, REASONS_MOST)
+        explain = partial(self._decide, task, now, FULLY)
+        return not waiting or self._waits.note(key, decision, waiting, now, explain=explain)
 
     def _decide(self, task: values.Task, now: datetime, explain: Explain) -> values.Decision:
         made = planning.plan(self._view.fleet, [task], now.timestamp(), self._rng, explain=explain)

@@ -117,6 +117,14 @@ class QueueView:
             if not self._shapes[key]:
                 del self._shapes[key]
 
+    @property
+    def shapes(self) -> int:
+        return len(self._shapes)
+
+    def count(self, key: ShapeKey) -> int:
+        """How many tasks of this shape wait."""
+        return len(self._shapes[key]) if key in self._shapes else 0
+
     def waiting(self, key: ShapeKey, most: int) -> list[int]:
         """The first tasks of this shape."""
         return [task_id for _, task_id in self._shapes[key][:most]] if key in self._shapes else []

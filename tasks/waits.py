@@ -71,25 +71,27 @@ class Waits:
         now: datetime,
         *,
         explain: Explain,
-    ) -> None:
+    ) -> bool:
         """``decision`` found no node for the first of ``waiting``, the tasks of this shape.
 
-        Mostly it is only counted. ``explain`` makes it once more with all that its row tells.
+        Mostly it is only counted. ``explain`` makes it once more with all that its row tells. False: they
+        were told a moment ago, and not again.
         """
         reasons = dict(decision.rejected)
         wait = self._waits.get(key)
         if wait is not None and now - wait.looked_at < REASONS_EVERY:
             wait.repeats += 1  # what waits no longer than this needs no reasons
-            return
+            return False
         settled = wait is not None and (wait.reasons == reasons or now - wait.written_at < REASONS_EVERY)
         _tell_tasks(waiting, reasons, now, only_untold=settled)
         if wait is None or _is_another(wait, decision, now, settled):
             self._begin(key, decision, now, explain)
-            return
+            return True
         wait.looked_at = now
         if not settled:
             wait.reasons, wait.written_at = reasons, now
         wait.count(now)
+        return True
 
     def hold_back(self, waiting: Sequence[int], nodes: int, now: datetime) -> None:
         """Nothing is to be placed, so these wait for that reason and no other, whatever the nodes have."""

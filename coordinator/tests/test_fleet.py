@@ -39,6 +39,24 @@ def test_stating_a_node_again_replaces_everything() -> None:
     assert [each.chosen for each in plan(fleet, asked, NOW, random.Random(0)).decisions] == [None, 1]
 
 
+def test_nodes_that_may_take_more_than_before_can_be_asked_for() -> None:
+    fleet = Fleet()
+    fleet.upsert([a_node(1), a_node(2), a_node(3)])
+    everything, cursor = fleet.changed_since(None)
+    assert everything is None
+    fleet.reserve(1, SMALL)
+    fleet.reserve(2, SMALL)
+    assert fleet.changed_since(cursor)[0] == set()
+    fleet.release(2, SMALL)
+    fleet.upsert([a_node(3), a_node(4)])
+    changed, later = fleet.changed_since(cursor)
+    assert changed == {2, 3, 4}
+    assert fleet.changed_since(later)[0] == set()
+    for _ in range(3000):
+        fleet.upsert([a_node(1)])
+    assert fleet.changed_since(later)[0] is None
+
+
 def test_room_is_reserved_and_released_but_never_beyond_what_there_is() -> None:
     fleet = Fleet()
     fleet.upsert([a_node(1)])
