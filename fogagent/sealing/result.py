@@ -8,8 +8,8 @@ A sealed result is one stretch of bytes:
    144   …   sealed content (`content`), with a size of `packing.BUCKETS`
 
 Outside stay the outcome and the usage, which the panel needs to end the attempt and to pay for it. The usage
-there leaves out ``stdout_bytes`` and ``stderr_bytes``, which would undo the padding, and ``fuel``, which would
-tell of what ran. Inside are both again, in full: the submitter goes by these.
+there leaves out ``stdout_bytes`` and ``stderr_bytes``, which would undo the padding, and ``fuel``, which
+would tell of what ran. Inside are both again, in full: the submitter goes by these.
 
 The panel cannot make a result, since it does not know the result key; another node that opened the task
 cannot make one in the name of this one. As the header of the content commits to its key, the submitter can
