@@ -34,7 +34,7 @@ from nodes.identity import panel_identity
 from nodes.models import Node, Order
 from nodes.outbox import NewOrder
 from tasks import doubt, jobs, operations, resealing, reservations
-from tasks.closing import LOST, open_attempts, stop
+from tasks.closing import LOST, lock_free_tasks, open_attempts, stop
 from tasks.handlers import send_blobs
 from tasks.models import Attempt, LogChunk, Reservation, ResultChunk, Task
 from tasks.orders import subject
@@ -250,7 +250,6 @@ def test_one_that_is_resealed_at_the_last_moment_does_not_expire(
     go(*(node.id for node in reserved.nodes))
     resealing.look_after(timezone.now())
     again = reservations.reserve(sender.user, reservations.choose_again(task, timezone.now()), timezone.now())
-    lock_free_tasks = jobs.lock_free_tasks
 
     def lock_late(**filters: Any) -> list[int]:
         reservations.reseal(task, again.reservation, sender.wraps(again), timezone.now())
@@ -269,7 +268,6 @@ def test_one_that_is_resealed_while_its_nodes_are_looked_for_is_not_asked_for(
     task = sender.hand_in(reserved)
     go(*(node.id for node in reserved.nodes))
     again = reservations.reserve(sender.user, reservations.choose_again(task, timezone.now()), timezone.now())
-    lock_free_tasks = resealing.lock_free_tasks
 
     def lock_late(**filters: Any) -> list[int]:
         reservations.reseal(task, again.reservation, sender.wraps(again), timezone.now())
