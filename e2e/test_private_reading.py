@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -55,7 +56,8 @@ def test_words_are_split_as_a_shell_does(lab: Page, lines: list[str]) -> None:
 )
 def test_pairs_are_read_as_the_panel_reads_them(lab: Page, text: str) -> None:
     form = TaskForm({"driver": "python", "source": "x", "env": text})
-    found = run(lab, "(text) => lab.words.readPairs(text.split('\\n'))", text)
+    script = "(text) => JSON.stringify(lab.words.readPairs(text.split('\\n')))"
+    found = json.loads(run(lab, script, text))
     assert ("wrong" in found) == (not form.is_valid())
     if form.is_valid():
         assert found["pairs"] == form.cleaned_data["env"]

@@ -6,17 +6,19 @@ import { get } from "./panel.js";
 import { sizesOf } from "./submission.js";
 
 const NOT_YET = "not measured yet";
-let asked = null; // for how many bytes, and what the panel told
+let asked = { bucket: BUCKETS[0], told: Promise.resolve({ items: [] }) }; // the page comes with the first
 
-// Show it. The panel is asked about the size after padding, which it will see anyway, and not about the one before.
-export async function showCosts(form, levels) {
+// Show it. The panel is asked about the size after padding, which it will see anyway, and not about the one before;
+// it is asked where that has changed, or `anew`.
+export async function showCosts(form, levels, anew) {
   const { open, packed } = sizesOf(form);
   const bucket = bucketOf(packed);
-  if (asked?.bucket !== bucket) asked = { bucket, told: get(`/privacy?size=${room(bucket ?? BUCKETS[0])}`) };
+  fill(levels.querySelector("[data-level=public]"), "send", amount(open));
+  if (anew || asked?.bucket !== bucket) asked = { bucket, told: get(`/privacy?size=${room(bucket ?? BUCKETS[0])}`) };
   const mine = asked;
   try {
     const { items } = await mine.told;
-    if (mine === asked) for (const quote of items) show(levels, quote, open, bucket);
+    if (mine === asked) for (const quote of items) show(levels, quote, bucket);
   } catch (error) {
     if (mine === asked) asked = null; // so that it is asked again
     throw error;
@@ -32,12 +34,12 @@ function bucketOf(packed) {
   }
 }
 
-function show(levels, { level: name, refusal, start_s, samples, transfers, bytes_per_s }, open, bucket) {
+function show(levels, { level: name, refusal, start_s, samples, transfers, bytes_per_s }, bucket) {
   const level = levels.querySelector(`[data-level="${CSS.escape(name)}"]`);
   if (!level) return;
   const sealed = bucket ? `${amount(bucket)} padded, over a network ${times(transfers)}` : "too large to be sealed";
   fill(level, "start", start_s === null ? NOT_YET : `${duration(start_s)}, the median of ${samples}`);
-  fill(level, "send", name === "public" ? amount(open) : sealed);
+  if (name !== "public") fill(level, "send", sealed);
   fill(level, "speed", bytes_per_s === null ? NOT_YET : `${amount(bytes_per_s)}/s`);
   const sentence = level.querySelector(".refusal");
   sentence.textContent = refusal;

@@ -34,8 +34,7 @@ async function within(store, mode, work) {
       transaction.oncomplete = resolve;
       transaction.onabort = () => reject(transaction.error);
     });
-    const found = await work(transaction.objectStore(store));
-    await ended;
+    const [found] = await Promise.all([work(transaction.objectStore(store)), ended]);
     return found;
   } finally {
     database.close();

@@ -8,6 +8,7 @@ import { handIn } from "./private-tasks.js";
 import { levelOf, readSubmission } from "./submission.js";
 
 const PAUSE_MS = 400; // of typing, before costs are looked up
+const AGAIN_MS = 10_000; // what can be had and what it costs changes without that, too
 const FIELDS = { argv: "command", module: "upload" }; // what errors are about, where the form calls it otherwise
 
 const form = document.querySelector(".task-form");
@@ -34,13 +35,14 @@ function begin() {
     clearTimeout(waiting);
     waiting = setTimeout(refresh, PAUSE_MS);
   });
+  setInterval(() => { if (!document.hidden) refresh(true); }, AGAIN_MS);
   offer(); // only now: what was chosen before could have been sent open
   refresh();
-  window.addEventListener("pageshow", () => setBusy(false)); // when somebody comes back to it
+  window.addEventListener("pageshow", ({ persisted }) => { if (persisted) setBusy(false); }); // somebody came back
 }
 
-async function refresh() {
-  await showCosts(form, levels).catch(() => {}); // what is shown stays
+async function refresh(anew = false) {
+  await showCosts(form, levels, anew).catch(() => {}); // what is shown stays
   offer();
 }
 
