@@ -63,6 +63,7 @@ class OpenAttempt(NamedTuple):
     task_id: int
     started_at: datetime | None
     doubted_at: datetime | None
+    reservation: int | None
     cpu_millis: int
     memory_mb: int
     disk_mb: int
@@ -76,7 +77,7 @@ Pair: TypeAlias = tuple[OpenAttempt, Ending]
 _OF_TASK = ("cpu_millis", "memory_mb", "disk_mb", "gpu_count", "payload_id", "stdin_id")
 
 _OPEN = """
-SELECT a.id, a.node_id, a.task_id, a.started_at, a.doubted_at,
+SELECT a.id, a.node_id, a.task_id, a.started_at, a.doubted_at, a.reservation,
     t.cpu_millis, t.memory_mb, t.disk_mb, t.gpu_count, t.payload_id, t.stdin_id
 FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
 WHERE a.ended_at IS NULL AND """
@@ -92,6 +93,7 @@ def open_attempts(**filters: Any) -> list[OpenAttempt]:
         "task_id",
         "started_at",
         "doubted_at",
+        "reservation",
         *(f"task__{name}" for name in _OF_TASK),
     )
     return [OpenAttempt._make(row) for row in rows.values_list(*columns)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from fogagent.messages import (
+    LOG_PIECE_BYTES,
     MAX_OUTPUT_BYTES,
     MAX_SEALED_BYTES,
     Chunk,
@@ -52,30 +53,41 @@ def _note_start(attempt_ids: list[int], now: datetime) -> None:
 
 def store_logs(received: Sequence[tuple[int, Log]], now: datetime) -> None:
     attempts = open_reported({(message.attempt, node_id) for node_id, message in received})
-    here = {(attempt.id, attempt.node_id) for attempt in attempts}
+    here = {(attempt.id, attempt.node_id): attempt for attempt in attempts}
     _store_pieces(
-        (message.attempt, message.pieces)
+        (here[message.attempt, node_id], message.pieces)
         for node_id, message in received
         if (message.attempt, node_id) in here
     )
     live.changed(*{f"log:{attempt.task_id}" for attempt in attempts})
 
 
-def _store_pieces(pieces_of: Iterable[tuple[int, Sequence[Piece]]]) -> None:
-    """Rows that are there already stay; nothing is stored beyond the size at which output is cut."""
+def _store_pieces(pieces_of: Iterable[tuple[OpenAttempt, Sequence[Piece]]]) -> None:
+    """Rows that are there already stay; nothing is stored beyond the size at which output is cut, and of a
+    sealed task nothing but its sealed result."""
     pieces = [(attempt, piece) for attempt, some in pieces_of for piece in some]
     printed = [
-        (attempt, piece.stream.value, piece.offset, piece.data)
+        (attempt.id, piece.stream.value, piece.offset, piece.data)
         for attempt, piece in pieces
-        if piece.stream != Stream.SEALED and piece.offset + len(piece.data) <= MAX_OUTPUT_BYTES
+        if attempt.reservation is None and _is_printed(piece)
     ]
     insert_each(LogChunk, ("attempt", "stream", "offset", "content"), printed, ignore_conflicts=True)
     sealed = [
-        (attempt, piece.offset, piece.data)
+        (attempt.id, piece.offset, piece.data)
         for attempt, piece in pieces
-        if piece.stream == Stream.SEALED and piece.offset + len(piece.data) <= MAX_SEALED_BYTES
+        if attempt.reservation is not None and _is_of_result(piece)
     ]
     insert_each(ResultChunk, ("attempt", "offset", "content"), sealed, ignore_conflicts=True)
+
+
+def _is_printed(piece: Piece) -> bool:
+    return piece.stream != Stream.SEALED and piece.offset + len(piece.data) <= MAX_OUTPUT_BYTES
+
+
+def _is_of_result(piece: Piece) -> bool:
+    """Agents cut a result every so many bytes; pieces that overlap could be stored without end."""
+    is_cut_so = piece.offset % LOG_PIECE_BYTES == 0
+    return piece.stream == Stream.SEALED and is_cut_so and piece.offset + len(piece.data) <= MAX_SEALED_BYTES
 
 
 def accept_results(received: Sequence[tuple[int, Finished]], now: datetime) -> None:
@@ -85,7 +97,7 @@ def accept_results(received: Sequence[tuple[int, Finished]], now: datetime) -> N
         reports.setdefault((message.attempt, node_id), message)
     attempts = open_reported(reports.keys())
     ended = [reports[attempt.id, attempt.node_id] for attempt in attempts]
-    _store_pieces((report.attempt, report.pieces) for report in ended)
+    _store_pieces((attempt, report.pieces) for attempt, report in zip(attempts, ended, strict=True))
     _note_start([attempt.id for attempt in attempts if attempt.started_at is None], now)
     close(attempts, [_ending(report) for report in ended], now)
 

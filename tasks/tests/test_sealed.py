@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from conftest import MakeNode
 from fogagent.messages import (
+    MAX_SEALED_BYTES,
     Carry,
     Fetch,
     FromPanel,
@@ -26,6 +27,7 @@ from fogagent.messages import (
     Run,
     Stream,
 )
+from fogagent.output import pieces_of
 from fogagent.overlay.directory import judge
 from fogagent.sealing.result import Result, open_result, seal_result
 from fogpanel.jobs import Run as JobRun
@@ -42,7 +44,7 @@ from tasks.placement import Placer
 from tasks.reservations import CannotReserve
 from tasks.sealed_results import sealed_result
 from tasks.submission import SpecError
-from tasks.tests.conftest import Report
+from tasks.tests.conftest import MakeTask, Report
 from tasks.tests.sealing import MARKER, SealingFleet, Submitter
 
 Place = Callable[[], int]
@@ -109,22 +111,42 @@ def test_the_node_opens_the_order_and_the_submitter_the_result(
     assert MARKER in inside.payload.decode()
 
     node = fleet.identities[attempt.node_id]
-    result = Result(outcome=Outcome.SUCCEEDED, exit_code=0, stdout=b"forty-two\n")
+    result = Result(outcome=Outcome.SUCCEEDED, exit_code=0, stdout=b"forty-two\n".ljust(100_000))
     assert attempt.reservation is not None
     sealed = seal_result(result, inside.result_key, attempt.reservation, node)
-    half = len(sealed) // 2
-    pieces = [
-        Piece(stream=Stream.SEALED, offset=0, data=sealed[:half]),
-        Piece(stream=Stream.SEALED, offset=half, data=sealed[half:]),
-    ]
-    report(attempt, pieces=pieces)
+    report(attempt, pieces=list(pieces_of(Stream.SEALED, sealed)))
     task.refresh_from_db()
     found = sealed_result(task)
     assert task.state == "succeeded" and found is not None
     assert (found.node, found.reservation) == (node.public_key, attempt.reservation)
     opened = open_result(found.content, sender.result_key, found.reservation, found.node)
-    assert opened.stdout == b"forty-two\n"
+    assert opened == result
+    assert ResultChunk.objects.count() == 3
     assert not LogChunk.objects.exists()
+
+
+def test_a_node_can_store_no_more_of_a_sealed_task_than_one_result(
+    fleet: SealingFleet, sender: Submitter, place: Place, report: Report
+) -> None:
+    """Whatever it is: pieces that overlap are no end of bytes, and output is for its submitter alone."""
+    sender.hand_in(sender.reserve())
+    assert place() == 1
+    pieces = [Piece(stream=Stream.SEALED, offset=offset, data=b"x" * 1000) for offset in range(8)]
+    pieces.append(Piece(stream=Stream.SEALED, offset=MAX_SEALED_BYTES, data=b"x"))
+    pieces.append(Piece(stream=Stream.STDOUT, offset=0, data=MARKER.encode()))
+    report(Attempt.objects.get(), pieces=pieces)
+    assert [(chunk.offset, bytes(chunk.content)) for chunk in ResultChunk.objects.all()] == [(0, b"x" * 1000)]
+    assert not LogChunk.objects.exists()
+
+
+def test_a_public_task_has_no_sealed_result(
+    make_node: MakeNode, make_task: MakeTask, place: Place, report: Report
+) -> None:
+    make_node()
+    make_task()
+    assert place() == 1
+    report(Attempt.objects.get(), pieces=[Piece(stream=Stream.SEALED, offset=0, data=b"x")])
+    assert not ResultChunk.objects.exists()
 
 
 def test_the_database_holds_nothing_of_what_is_inside(
