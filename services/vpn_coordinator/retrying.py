@@ -61,14 +61,18 @@ def _waits_in_vain(carriage: Carriage, now: datetime) -> bool:
 
 def _end(carriages: Iterable[Carriage], outcome: str, now: datetime) -> None:
     """End their attempts, so that the tasks go elsewhere. ``outcome``: LOST, or MOVED where no node is at
-    fault and no try of the task is to be lost."""
+    fault and no try of the task is to be lost.
+
+    What has begun goes on: its gateway did not hear that it was taken.
+    """
     of_attempt = {carriage.attempt_id: carriage for carriage in carriages}
     if not of_attempt:
         return
-    for attempt in open_attempts(id__in=list(of_attempt)):
+    for attempt in open_attempts(id__in=list(of_attempt), started_at=None):
         stop([attempt], outcome, _reason(of_attempt[attempt.id], outcome), now)
+        of_attempt[attempt.id].ok = False
     for carriage in of_attempt.values():
-        carriage.ended_at, carriage.ok = now, False
+        carriage.ended_at = now
     Carriage.objects.bulk_update(of_attempt.values(), COLUMNS)
 
 

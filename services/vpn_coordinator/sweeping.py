@@ -23,11 +23,15 @@ KEPT = timedelta(days=7)
 BEGUN = Q(attempt__started_at__isnull=False)
 OVER = Q(attempt__ended_at__isnull=False)
 CUT_OFF = Q(gateway__connected=False, brought_at=None)
+IN_DOUBT = Q(brought_at__isnull=False, attempt__doubted_at__isnull=False)
+"""Brought to a node that has fallen silent since: whether it has begun is not known before that is back."""
 
 
 def sweep(now: datetime) -> None:
     """Close carriages that nobody waits for any more, and give those that are not answered to others."""
-    due = Carriage.objects.filter(Q(due_at__lte=now) | BEGUN | OVER | CUT_OFF, ended_at=None).order_by("id")
+    due = Carriage.objects.filter(
+        Q(Q(due_at__lte=now) & ~IN_DOUBT) | BEGUN | OVER | CUT_OFF, ended_at=None
+    ).order_by("id")
     ids = list(due.values_list("id", flat=True)[:SWEEP_MOST])
     if ids:
         with_nodes(nodes_of(carriage__in=ids), lambda: _look_after(due.filter(id__in=ids), now))

@@ -42,6 +42,7 @@ from services.vpn_coordinator.tries import (
     timeout_s,
 )
 from tasks.closing import LOST, MOVED, open_attempts, stop
+from tasks.doubt import doubt, trust
 from tasks.handlers import mark_started
 from tasks.models import Attempt, Task
 from tasks.orders import subject
@@ -273,6 +274,17 @@ class TestAnswers:
         assert Order.objects.filter(kind="cancel", node=small_fog.node).count() == 1
         assert not pending()
 
+    def test_what_has_begun_goes_on_though_the_last_gateway_did_not_hear_of_it(self, fog: Fog) -> None:
+        carriage = fog.one()
+        Carriage.objects.update(tries=TRIES_MOST - 1, created_at=NOW - TRIED_FOR)
+        start(Attempt.objects.get())
+        answer(carriage, NOW + SECOND, ok=False, sentence="It gave no answer in time.")
+        attempt = Attempt.objects.get()
+        assert (attempt.ended_at, attempt.outcome) == (None, "")
+        carriage.refresh_from_db()
+        assert (carriage.ended_at, carriage.ok) == (NOW + SECOND, None)
+        assert not pending()
+
     def test_a_short_task_is_over_before_its_gateway_tells(self, fog: Fog) -> None:
         carriage = fog.one()
         [(number, node_id, _)] = pending()
@@ -366,6 +378,21 @@ class TestSweeping:
         assert carriage.gateway_id not in (liar, None)
         assert (carriage.ok, carriage.brought_at, carriage.tries) == (None, None, 1)
         assert [node_id for _, node_id, _ in pending()] == [carriage.gateway_id]
+
+    def test_what_was_brought_to_a_node_that_fell_silent_is_in_doubt_as_others_are(self, fog: Fog) -> None:
+        """It may well run there."""
+        carriage = fog.one()
+        answer(carriage, NOW)
+        attempt = Attempt.objects.get()
+        doubt({attempt.node_id: "it fell silent"}, NOW)
+        for minutes in range(1, 11):
+            sweep(NOW + timedelta(minutes=minutes))
+        carriage.refresh_from_db()
+        assert (carriage.tries, carriage.ok, carriage.ended_at) == (0, True, None)
+        trust(open_attempts(id=attempt.id), NOW)
+        sweep(NOW + timedelta(minutes=11))
+        carriage.refresh_from_db()
+        assert carriage.tries == 1
 
     def test_old_ones_are_forgotten(self, fog: Fog) -> None:
         old, under_way = fog.one(), fog.one()
