@@ -7,15 +7,20 @@ import random
 import secrets
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from e2e.system import submitter
 from e2e.system.api import Api, until
+from e2e.system.sealed_work import piece_of_sealed_work
 from e2e.system.stream import piece_of_work
+from e2e.system.submitter import Private
 
 REPEAT_EVERY = 10
 """Every so many tasks a client sends the same request again, as after a lost answer."""
-ENDS = {"succeeded", "failed", "cancelled", "expired"}
+SEALED_EVERY = 8
+"""So many tasks have one among them that is confidential."""
 LOOK_EVERY_S = 0.2
 
 
@@ -65,6 +70,8 @@ class Submitter(Person):
         super().__init__(api, history)
         self.numbers, self.within_s = numbers, within_s
         self.acknowledged: list[int] = []
+        self.sealed: dict[int, Private] = {}
+        self._sealing = submitter.Submitter(api)
 
     def work(self) -> None:
         began = time.monotonic()
@@ -74,6 +81,20 @@ class Submitter(Person):
             self.hand_in(number)
 
     def hand_in(self, number: int) -> None:
+        if number % SEALED_EVERY == 0:
+            self.hand_in_sealed(number)
+        else:
+            self.hand_in_openly(number)
+
+    def hand_in_sealed(self, number: int) -> None:
+        task, output = piece_of_sealed_work(number)
+        self._sealing.hand_in(task)
+        self.sealed[task.id] = task
+        key = f"reservation {max(task.nodes)}"
+        self.history.write("acknowledged", key=key, task=task.id, expected=output.strip())
+        self.acknowledged.append(task.id)
+
+    def hand_in_openly(self, number: int) -> None:
         spec, output = piece_of_work(number)
         key = secrets.token_hex(16)
         for _ in range(2 if number % REPEAT_EVERY == 0 else 1):
@@ -95,15 +116,23 @@ class Watcher(Person):
         while not self.done.wait(LOOK_EVERY_S):
             tasks = [task for submitter in self.submitters for task in submitter.acknowledged]
             if tasks:
-                look(self.api, self.history, self._chance.choice(tasks))
+                look(self.api, self.history, self._chance.choice(tasks), self.submitters)
 
 
-def look(api: Api, history: History, task_id: int) -> None:
+def look(api: Api, history: History, task_id: int, submitters: Iterable[Submitter]) -> None:
     """See how a task is and note it."""
     task = api.task(task_id)
     accepted = [attempt["number"] for attempt in task["attempts"] if attempt["accepted"]]
-    output = api.output(task_id).strip() if task["state"] == "succeeded" else None
+    output = printed(api, task_id, submitters) if task["state"] == "succeeded" else None
     history.write("seen", task=task_id, state=task["state"], accepted=accepted, output=output)
+
+
+def printed(api: Api, task_id: int, submitters: Iterable[Submitter]) -> str:
+    """What a task printed, by whoever can open it."""
+    sealed = next((each.sealed[task_id] for each in submitters if task_id in each.sealed), None)
+    if sealed is None:
+        return api.output(task_id).strip()
+    return submitter.Submitter(api).result(sealed).stdout.decode().strip()
 
 
 def wait_for_all(api: Api, within_s: float) -> None:

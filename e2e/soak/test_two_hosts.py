@@ -66,7 +66,7 @@ def live_through(cluster: Cluster, history: History) -> None:
     wait_for_all(cluster, SETTLE_S)
     for submitter in submitters:
         for task in submitter.acknowledged:
-            look(cluster, history, task)
+            look(cluster, history, task, submitters)
     history.write("listed", tasks=sorted(every_task(cluster)))
 
 

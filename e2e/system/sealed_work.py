@@ -73,13 +73,15 @@ class SealedStream(Stream):
         return len(self.tasks) >= min(until, self.number) or self.error is not None
 
     def hand_in(self, number: int) -> tuple[int, str]:
-        task, output = self._sealed(number)
+        task, output = piece_of_sealed_work(number)
         self._submitter.hand_in(task)
         self.tasks.append(task)
         return task.id, output
 
-    def _sealed(self, number: int) -> tuple[Private, str]:
-        if number % PYTHON_EVERY == 0:
-            return seal("confidential", b"print(%d ** 2)" % number, max_attempts=10), f"{number**2}\n"
-        module, text = base64.b64decode(echo_module()), f"sealed {number}"
-        return seal("confidential", module, driver="wasm", args=[text], max_attempts=10), text
+
+def piece_of_sealed_work(number: int) -> tuple[Private, str]:
+    """A task, and what it must print."""
+    if number % PYTHON_EVERY == 0:
+        return seal("confidential", b"print(%d ** 2)" % number, max_attempts=10), f"{number**2}\n"
+    module, text = base64.b64decode(echo_module()), f"sealed {number}"
+    return seal("confidential", module, driver="wasm", args=[text], max_attempts=10), text

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from e2e.system.api import Api, until
@@ -18,8 +19,8 @@ from fogagent.sealing.task import Reservation, SealedSpec, SealedTask, Terms, se
 from fogagent.sealing.wrapping import Wrap
 
 ENDED = {"succeeded", "failed", "cancelled", "expired"}
-FOR_NOW = {"no-node", "no-directory", "busy"}
-"""Refusals after which asking again can help."""
+FOR_NOW = {"no-node", "no-directory", "busy", "not-waiting", "not-served", "reservation-expired"}
+"""Refusals of what may be granted, or is not needed, at another moment."""
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Submitter:
             promised = self._note(task, answer.json())
             body = {"reservation": promised.reservation, "wraps": as_json(self._wraps(task, promised))}
             answer = self._api.answer("POST", f"/tasks/{task.id}/reseal", body)
-        assert answer.is_success or answer.json()["code"] in {"not-waiting", *FOR_NOW}, answer.text
+        assert answer.is_success or may_pass(answer), answer.text
         return answer.is_success
 
     def result(self, task: Private) -> Result:
@@ -154,12 +155,18 @@ class Submitter:
 
         def granted() -> dict[str, Any] | None:
             answer = self._api.answer("POST", path, body)
-            assert answer.is_success or answer.json().get("code") in FOR_NOW, answer.text
+            assert answer.is_success or may_pass(answer), answer.text
             found: dict[str, Any] | None = answer.json() if answer.is_success else None
             return found
 
         answer: dict[str, Any] = until(f"POST {path} is granted", granted)
         return answer
+
+
+def may_pass(refusal: httpx.Response) -> bool:
+    """Whether asking again can help. A level that cannot be had now is said as a wrong field."""
+    told = refusal.json()
+    return told["code"] in FOR_NOW or [error["field"] for error in told.get("errors", ())] == ["privacy"]
 
 
 def as_json(wraps: Iterable[Wrap]) -> list[dict[str, str]]:
