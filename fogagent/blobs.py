@@ -104,6 +104,10 @@ class BlobCache:
         partial.rename(self._folder / sha256)
         self._evict(keep=sha256)
 
+    def drop(self, sha256: str) -> None:
+        """It is not wanted any more; nothing where it is not here. Raises OSError."""
+        self.throw_away(self._folder / sha256)
+
     def begin(self, blob: Blob) -> Arriving:
         """Take in a blob that comes in one go. Nothing is written yet."""
         path = self._folder / f"{blob.sha256}.{secrets.token_hex(4)}{ARRIVING}"

@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 from fogagent.downloads import Downloads
 from fogagent.instructions import Bring, Instruction, Obtain, Send
-from fogagent.messages import MAX_SEALED_BYTES, Carried, Carry
+from fogagent.messages import MAX_SEALED_BYTES, Blob, Carried, Carry
 from fogagent.overlay.carrying import not_carried
 
 AT_ONCE = 16
@@ -53,6 +53,15 @@ class Carriages:
         carried = (one.order.attempt for one in self._open.values())
         answered = (one.attempt for one in self._answers.values())
         return attempt in carried or attempt in answered
+
+    def contents(self) -> Iterator[Blob]:
+        """What is still to be carried."""
+        return (one.order.content for one in self._open.values())
+
+    def content_of(self, order: int) -> Blob | None:
+        """What this order, which is still open, is to carry."""
+        one = self._open.get(order)
+        return one.order.content if one is not None else None
 
     def take(self, order: Carry, tick: float) -> Iterator[Instruction]:
         """An order has come, perhaps not for the first time."""

@@ -95,6 +95,13 @@ class KeepChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class DropBlob:
+    """Nobody here will read this blob again: it need not be in the cache. `CacheChanged` follows."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class JudgeDirectory:
     """Apply these encoded changes; `DirectoryAccepted` or `DirectoryRefused` follows."""
 
@@ -193,6 +200,7 @@ Instruction: TypeAlias = (
     | CancelJob
     | Obtain
     | KeepChunk
+    | DropBlob
     | JudgeDirectory
     | UseDirectory
     | KeepDirectory

@@ -49,6 +49,7 @@ from fogagent.instructions import (
     CancelJob,
     Close,
     ConnectAfter,
+    DropBlob,
     Exit,
     ExitCode,
     Forget,
@@ -441,6 +442,17 @@ class Agent:
                     self._feed(BlobReady(chunk.sha256))
                     self._feed(CacheChanged(await asyncio.to_thread(self._blobs.held, MAX_CACHED)))
 
+    def _drop_blob(self, instruction: DropBlob) -> None:
+        self._spawn(self._drop(instruction.sha256))
+
+    async def _drop(self, sha256: str) -> None:
+        async with self._blob_turn:
+            try:
+                await asyncio.to_thread(self._blobs.drop, sha256)
+            except OSError as error:
+                log.warning("The blob %s… could not be removed: %s", sha256[:12], error)
+        self._feed(CacheChanged(await asyncio.to_thread(self._blobs.held, MAX_CACHED)))
+
     # --- The relay directory -----------------------------------------------------------------------
 
     def _kept_directory(self) -> Directory | None:
@@ -560,6 +572,7 @@ _ACTS: dict[type[Instruction], Callable[[Agent, Any], None]] = {
     CancelJob: Agent._cancel_job,
     Obtain: Agent._obtain,
     KeepChunk: Agent._keep_chunk,
+    DropBlob: Agent._drop_blob,
     JudgeDirectory: Agent._judge_directory,
     UseDirectory: Agent._use_directory,
     KeepDirectory: Agent._keep_directory,

@@ -13,6 +13,7 @@ The rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -56,6 +57,7 @@ from fogagent.instructions import (
     CancelJob,
     Close,
     ConnectAfter,
+    DropBlob,
     Exit,
     ExitCode,
     Forget,
@@ -76,6 +78,7 @@ from fogagent.messages import (
     MAX_SENTENCE,
     Ack,
     Acknowledge,
+    Blob,
     Cancel,
     Carry,
     Challenge,
@@ -344,7 +347,9 @@ class AgentState:
             yield from self._carriages.take(order, now.tick)
 
     def _on_carry_ended(self, event: CarryEnded, now: Moment) -> Iterator[Instruction]:
+        content = self._carriages.content_of(event.carried.order)
         yield from self._carriages.ended(event.carried, now.tick)
+        yield from self._done_with(content)
 
     def _on_brought(self, event: Brought, now: Moment) -> Iterator[Instruction]:
         if self._stopping:
@@ -352,6 +357,8 @@ class AgentState:
             return
         yield from self._on_run(event.run, now)
         yield AnswerGateway()
+        if event.run.attempt not in self._work:  # it was over before its content came
+            yield from self._done_with(event.run.payload)
 
     # --- Blobs -------------------------------------------------------------------------------------
 
@@ -376,6 +383,15 @@ class AgentState:
         for work in self._waited_for(event.sha256):
             yield from self._finish(work.run.attempt, Outcome.CRASHED, event.sentence, now)
         yield from self._carriages.lost(event.sha256, event.sentence)
+
+    def _done_with(self, sealed: Blob | None) -> Iterator[Instruction]:
+        """Sealed content is of one task: whoever has run or carried it has no use for it. It would crowd out
+        what has, and tell whoever finds the disks of two nodes that one gave it to the other."""
+        if sealed is None or sealed.inline is not None:
+            return
+        needed = chain(self._carriages.contents(), (work.run.payload for work in self._work.values()))
+        if all(blob is None or blob.sha256 != sealed.sha256 for blob in needed):
+            yield DropBlob(sealed.sha256)
 
     def _unstall(self, download: Download, now: Moment) -> Iterator[Instruction]:
         if download.stalls < MAX_STALLS:
@@ -467,10 +483,11 @@ class AgentState:
                 truncated=result.truncated,
             )
         )
+        yield from self._done_with(_sealed_content(work.run))
 
     def _finish(self, attempt: int, outcome: Outcome, sentence: str, now: Moment) -> Iterator[Instruction]:
         """End an attempt that did not run, or of which nothing more is known."""
-        self._work.pop(attempt, None)
+        work = self._work.pop(attempt, None)
         self._downloads.abandon(attempt)
         self._ended.add(attempt)
         yield Keep(
@@ -482,6 +499,8 @@ class AgentState:
                 sentence=(sentence or CANCELLED_HERE)[:MAX_SENTENCE],
             )
         )
+        if work is not None:
+            yield from self._done_with(_sealed_content(work.run))
 
     def _next(self, attempt: int, *, final: bool = False) -> int:
         """The number of the attempt's next report, which counts as unacknowledged from now on."""
@@ -500,6 +519,10 @@ class AgentState:
         if self._facts_at is None:
             self._facts_at = now.tick + CACHE_TOLD_AFTER_S
         yield from ()
+
+
+def _sealed_content(run: Run) -> Blob | None:
+    return run.payload if run.sealed is not None else None
 
 
 _EVENTS: dict[type, Callable[[AgentState, Any, Moment], Iterator[Instruction]]] = {

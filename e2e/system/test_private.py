@@ -136,6 +136,8 @@ def test_each_station_knows_its_neighbours_only(fog: PrivateFog, submitter: Subm
         assert not route.strangers_on_links(station)
     assert [route.told_of(station) for station in path] == [{node}, set(), set(), set()]
     assert not route.ordered_over_own_connection(node)
+    kept = f"*/blobs/{task.sealed.key.content_sha256.hex()}"
+    until("neither end keeps what would tell of the other", lambda: not list(fog.folder.glob(kept)))
 
 
 # --- What breaks -------------------------------------------------------------------------------------

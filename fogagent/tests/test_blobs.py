@@ -110,6 +110,14 @@ def test_a_blob_that_is_being_read_may_be_dropped_from_the_cache(tmp_path: Path)
         assert reading.read() == b"a" * 100
 
 
+def test_what_is_dropped_is_gone(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path)
+    sha256 = put(cache, b"x")
+    cache.drop(sha256)
+    assert cache.read(sha256) is None
+    cache.drop(sha256)
+
+
 def test_reading_a_blob_counts_as_using_it(tmp_path: Path) -> None:
     cache = BlobCache(tmp_path)
     names = [put(cache, content) for content in (b"a", b"b")]

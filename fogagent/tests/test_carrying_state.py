@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -25,7 +26,16 @@ from fogagent.events import (
     Ended,
     StopAsked,
 )
-from fogagent.instructions import AnswerGateway, Bring, Instruction, KeepChunk, Obtain, Send, StartJob
+from fogagent.instructions import (
+    AnswerGateway,
+    Bring,
+    DropBlob,
+    Instruction,
+    KeepChunk,
+    Obtain,
+    Send,
+    StartJob,
+)
 from fogagent.messages import (
     BLOB_CHUNK_BYTES,
     MAX_SEALED_BYTES,
@@ -44,6 +54,7 @@ from fogagent.tests.letters import CONTENT, blob, sealed_run
 from fogagent.tests.test_state import SHA, WELCOME, Driven, connected, kinds, reports, result, run, sent
 
 LARGE = Blob(sha256=SHA, size=5_000_000)
+BROUGHT = blob(CONTENT).sha256
 
 
 @pytest.fixture
@@ -239,6 +250,25 @@ def test_a_cancel_without_a_reason_has_one(agent: Driven) -> None:
     assert failure(agent.hears(Cancel(order=20, attempt=1009))) == WITHDRAWN
 
 
+def test_content_is_dropped_when_the_last_who_needed_it_is_done(agent: Driven) -> None:
+    mine = msgspec.structs.replace(sealed_run(5), payload=LARGE)
+    first, second = carry(1, LARGE), carry(2, LARGE)
+    agent.hears(first, second, mine)
+    agent(BlobReady(SHA))
+    assert DropBlob not in kinds(agent(CarryEnded(ok(first))))
+    assert DropBlob not in kinds(agent(Ended(5, result())))
+    assert agent(CarryEnded(ok(second)))[-1] == DropBlob(SHA)
+    assert agent(CarryEnded(ok(second))) == []
+
+
+def test_content_to_carry_that_somebody_here_runs_stays_until_that_is_over(agent: Driven) -> None:
+    order = carry(content=LARGE)
+    agent.hears(msgspec.structs.replace(sealed_run(5), payload=LARGE), order)
+    agent(BlobReady(SHA))
+    assert DropBlob not in kinds(agent(CarryEnded(ok(order))))
+    assert agent(Ended(5, result()))[-1] == DropBlob(SHA)
+
+
 def test_a_gateway_that_stops_takes_nothing_more(agent: Driven) -> None:
     agent(StopAsked("bye"))
     assert agent.hears(carry()) == []
@@ -262,12 +292,12 @@ def test_what_was_brought_again_changes_nothing_whoever_brings_it(agent: Driven)
     assert agent(Brought(order)) == [AnswerGateway()]
     assert agent.hears(run(5)) == [Send(Acknowledge(orders=[105]))]
     agent(Ended(5, result()))
-    assert agent(Brought(order)) == [AnswerGateway()]
+    assert agent(Brought(order)) == [AnswerGateway(), DropBlob(BROUGHT)]
 
 
 def test_what_was_cancelled_before_it_was_brought_is_not_run(agent: Driven) -> None:
     agent.hears(Cancel(order=9, attempt=5))
-    assert agent(Brought(sealed_run(5))) == [AnswerGateway()]
+    assert agent(Brought(sealed_run(5))) == [AnswerGateway(), DropBlob(BROUGHT)]
 
 
 def test_what_was_brought_is_taken_on_and_held_while_the_panel_is_away(agent: Driven) -> None:

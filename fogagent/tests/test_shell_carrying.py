@@ -35,6 +35,7 @@ from fogagent.sealing.task import Reservation, SealedSpec, SealedTask, Terms, se
 from fogagent.shell import Agent
 from fogagent.tests.fakes import FakePanel, FakeWorkers, agent_for, at_work
 from fogagent.tests.letters import CONTENT, PANEL, blob, sealed_run
+from fogagent.tests.overlay_fakes import until
 from fogagent.tests.overlays import GUARD, MIDDLE, nodes
 
 pytestmark = pytest.mark.asyncio
@@ -154,6 +155,7 @@ async def test_large_content_is_fetched_from_the_panel_and_carried(tmp_path: Pat
         assert (told.ok, told.sentence, told.size) == (True, "", len(content))
         assert (await node.panel.hears(Finished)).outcome is Outcome.SUCCEEDED
         assert node.panel.heard(Fetch) == []
+        await until(lambda: not any(each.agent._blobs.held(9) for each in (gateway, node)))
 
 
 async def test_an_agent_that_stops_takes_nothing_on(tmp_path: Path) -> None:

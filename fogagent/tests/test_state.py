@@ -44,6 +44,7 @@ from fogagent.instructions import (
     CancelJob,
     Close,
     ConnectAfter,
+    DropBlob,
     Exit,
     ExitCode,
     Forget,
@@ -539,6 +540,23 @@ def test_a_sealed_result_is_told_of_what_never_had_a_worker(agent: Driven) -> No
     agent(BlobReady(SHA))
     report = finished(agent(Ended(5, result(Outcome.CANCELLED, exit_code=None), b"sealed")))
     assert [piece.data for piece in report.pieces] == [b"sealed"]
+
+
+def test_sealed_content_is_dropped_when_it_was_run_or_will_not_be() -> None:
+    assert opened(5)(Ended(5, result()))[-1] == DropBlob(SHA)
+    agent = opened(5)
+    agent.hears(sealed_run(6))
+    agent(BlobReady(SHA))
+    assert DropBlob not in kinds(agent(Ended(5, result()))), "another needs it"
+    assert agent(Ended(6, result()))[-1] == DropBlob(SHA)
+    agent.hears(sealed_run(7))
+    assert DropBlob(SHA) in agent.hears(Cancel(order=9, attempt=7))
+
+
+def test_what_anybody_may_read_is_kept_for_others(agent: Driven) -> None:
+    agent.hears(run(5, payload=Blob(sha256=SHA, size=5_000_000)))
+    agent(BlobReady(SHA))
+    assert DropBlob not in kinds(agent(Ended(5, result())))
 
 
 def test_a_result_that_was_half_stored_when_the_agent_died_ends_its_attempt_once() -> None:
