@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from asgiref.sync import sync_to_async
 
+from fogpanel.rows import as_time, select
 from tasks.logs import watching
 from tasks.models import LogChunk, Task, TaskBatch
 from tasks.states import FINAL
@@ -19,46 +20,58 @@ READ_MOST = 200  # results read at once, with all that they printed
 LOOK_EVERY_S = 2.0
 """A wake may be lost: whoever follows looks this often all the same."""
 PAUSE_S = 0.1  # between two looks, however many tasks end
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 OVERLAP = timedelta(seconds=5)  # results are looked for again for so long: another process may commit late
 
 
 class Follower:
-    """What one reader has seen of a batch. ``more`` and ``over`` ask the database."""
+    """What one reader has seen of a batch. ``look`` and ``more`` ask the database."""
 
     def __init__(self, batch: TaskBatch) -> None:
         self._batch = batch
         self._seen: set[int] = set()
-        self._cursor: datetime | None = None
+        self._unread: list[int] = []  # seen to have ended, in that order
+        self._since = LONG_AGO
+
+    def look(self) -> bool:
+        """See which tasks have ended; returns whether nothing can come after these."""
+        over = self._over()  # before the look, which then misses nothing
+        rows = select(_ENDED, batch=self._batch.id, states=_FINAL, since=self._since)
+        if rows:
+            self._since = as_time(rows[-1][1]) - OVERLAP
+        fresh = [task_id for task_id, _ in rows if task_id not in self._seen]
+        self._seen.update(fresh)
+        self._unread += fresh
+        return over
 
     def more(self) -> list[dict[str, Any]]:
-        """The next results; none when there are none yet."""
-        ended = Task.objects.filter(batch=self._batch, state__in=FINAL).order_by("finished_at", "id")
-        if self._cursor is not None:
-            ended = ended.filter(finished_at__gte=self._cursor - OVERLAP)
-        fresh = [row for row in ended.values_list("id", "finished_at") if row[0] not in self._seen]
-        some = fresh[:READ_MOST]
-        if some:
-            self._cursor = some[-1][1]
-        self._seen.update(task_id for task_id, _ in some)
-        return _results([task_id for task_id, _ in some])
+        """The next results of what was seen; none when all were read."""
+        some, self._unread = self._unread[:READ_MOST], self._unread[READ_MOST:]
+        return _results(some) if some else []
 
-    def over(self) -> bool:
-        """Whether nothing can come any more."""
+    def _over(self) -> bool:
         stored = TaskBatch.objects.values_list("stored", flat=True).get(id=self._batch.id)
         waits = Task.objects.filter(batch=self._batch).exclude(state__in=FINAL).exists()
         return stored == self._batch.size and not waits
 
 
+# Whoever follows a fast batch reads the rows of the last seconds in every look: as text already.
+_ENDED = """
+SELECT id, finished_at FROM tasks_task
+WHERE batch_id = {batch} AND state IN {states} AND finished_at >= {since} ORDER BY finished_at, id
+"""
+_FINAL = [state.value for state in FINAL]
+
+
 async def follow(batch: TaskBatch) -> AsyncIterator[bytes]:
-    """A line of JSON for each task of the batch as it ends, until all have."""
+    """A line of JSON for each task of the batch as it ends, several at once, until all have."""
     follower = Follower(batch)
     with watching("tasks") as changed:
         while True:
             changed.clear()
-            over = await sync_to_async(follower.over)()  # before the last look: it then misses nothing
+            over = await sync_to_async(follower.look)()
             while results := await sync_to_async(follower.more)():
-                for result in results:
-                    yield msgspec.json.encode(result) + b"\n"
+                yield b"".join(msgspec.json.encode(result) + b"\n" for result in results)
             if over:
                 return
             await asyncio.sleep(PAUSE_S)
@@ -69,24 +82,29 @@ async def follow(batch: TaskBatch) -> AsyncIterator[bytes]:
                 continue
 
 
+_SHOWN = (
+    "batch_index", "id", "name", "state", "reason", "node__name", "exit_code", "accepted_attempt",
+    "accepted_attempt__truncated",
+)  # fmt: skip
+
+
 def _results(task_ids: list[int]) -> list[dict[str, Any]]:
-    tasks = Task.objects.filter(id__in=task_ids).select_related("node").order_by("finished_at", "id")
-    tasks = tasks.select_related("accepted_attempt")
-    printed = _printed(task.accepted_attempt_id for task in tasks if task.accepted_attempt_id)
+    tasks = list(Task.objects.filter(id__in=task_ids).order_by("finished_at", "id").values_list(*_SHOWN))
+    printed = _printed(attempt for *_, attempt, _ in tasks if attempt)
     return [
         {
-            "index": task.batch_index,
-            "task": task.id,
-            "name": task.name,
-            "state": task.state,
-            "reason": task.reason,
-            "node": task.node.name if task.node else None,
-            "exit_code": task.exit_code,
-            "stdout": printed[task.accepted_attempt_id, "stdout"].decode(errors="replace"),
-            "stderr": printed[task.accepted_attempt_id, "stderr"].decode(errors="replace"),
-            "truncated": task.accepted_attempt.truncated if task.accepted_attempt else False,
+            "index": index,
+            "task": task_id,
+            "name": name,
+            "state": state,
+            "reason": reason,
+            "node": node,
+            "exit_code": exit_code,
+            "stdout": printed[attempt, "stdout"].decode(errors="replace"),
+            "stderr": printed[attempt, "stderr"].decode(errors="replace"),
+            "truncated": bool(truncated),
         }
-        for task in tasks
+        for index, task_id, name, state, reason, node, exit_code, attempt, truncated in tasks
     ]
 
 

@@ -142,7 +142,7 @@ def end(attempt: Attempt, output: bytes) -> None:
 
 
 async def lines_of(batch: TaskBatch) -> list[dict[str, Any]]:
-    return [json.loads(line) async for line in batch_results.follow(batch)]
+    return [json.loads(line) async for some in batch_results.follow(batch) for line in some.splitlines()]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -154,15 +154,38 @@ def test_results_come_in_the_order_in_which_tasks_end(
     batch, _ = store_batch(submitter, name, specs)
     assert place() == 3
     follower = batch_results.Follower(batch)
-    assert (follower.more(), follower.over()) == ([], False)
+    assert (follower.look(), follower.more()) == (False, [])
     attempts = {a.task.batch_index: a for a in Attempt.objects.select_related("task")}
     end(attempts[2], b"two")
+    assert not follower.look()
     [first] = follower.more()
     assert (first["index"], first["state"], first["stdout"], first["exit_code"]) == (2, "succeeded", "two", 0)
     end(attempts[0], b"zero")
     end(attempts[1], b"one")
-    assert ([line["index"] for line in follower.more()], follower.over()) == ([0, 1], True)
+    assert follower.look()
+    assert [line["index"] for line in follower.more()] == [0, 1]
+    assert follower.more() == []
     assert [line["stdout"] for line in async_to_sync(lines_of)(batch)] == ["two", "zero", "one"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_results_that_are_too_many_to_be_read_at_once_come_once_each(
+    submitter: User, make_node: MakeNode, place: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_results, "READ_MOST", 2)
+    make_node()
+    batch, _ = store_batch(submitter, *read_batch(frames(6)))
+    assert place() == 6
+    first, *others = Attempt.objects.order_by("id")
+    end(first, b"early")
+    follower = batch_results.Follower(batch)
+    assert not follower.look()
+    for attempt in others:
+        end(attempt, b"late")
+    assert follower.look()
+    read = [[line["task"] for line in follower.more()] for _ in range(4)]
+    ids = [first.task_id, *(attempt.task_id for attempt in others)]
+    assert read == [ids[:2], ids[2:4], ids[4:], []]
 
 
 def test_results_are_for_those_who_may_see_them(submitter: User, viewer: User) -> None:
