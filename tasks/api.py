@@ -23,6 +23,7 @@ from tasks.explaining_now import explain_now
 from tasks.logs import LogPage, read_log, stdout_of, watching
 from tasks.models import Task
 from tasks.node_work import work_of
+from tasks.privacy import SEALED
 from tasks.states import FINAL, TaskState
 from tasks.submission import submit, validate
 from tasks.visibility import may_see_content, require_content, require_control, visible_tasks
@@ -163,6 +164,11 @@ def get_result(request: SignedInRequest, task_id: int) -> HttpResponse:
     require(request.user, Role.VIEWER)
     task = find_task(task_id)
     require_content(request.user, task)
+    if task.privacy in SEALED:
+        detail = (
+            f"This task is {task.privacy}: its output is in its sealed result, for its submitter to open."
+        )
+        raise Problem(409, "sealed", detail)
     if task.accepted_attempt is None:
         over = TaskState(task.state) in FINAL
         detail = (

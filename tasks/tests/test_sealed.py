@@ -465,6 +465,8 @@ def test_the_api_takes_a_sealed_task_once_and_gives_its_result(
     report(attempt, pieces=[Piece(stream=Stream.SEALED, offset=0, data=b"sealed bytes")])
     assert base64.b64decode(client.get(path).json()["sealed"]) == b"sealed bytes"
     assert ResultChunk.objects.count() == 1
+    openly = client.get(path.replace("sealed-result", "result"))
+    assert (openly.status_code, openly.json()["code"]) == (409, "sealed")
 
 
 def test_a_reservation_is_its_owners_alone(
