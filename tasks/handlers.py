@@ -23,7 +23,7 @@ from fogpanel import live
 from fogpanel.rows import change, insert_each
 from nodes import outbox
 from nodes.inbox import Reply
-from nodes.models import Order
+from nodes.models import Node, Order
 from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts, open_reported
 from tasks.doubt import end_undelivered, trust
 from tasks.models import BlobChunk, LogChunk, ResultChunk, Task
@@ -138,11 +138,20 @@ def reconcile_holdings(received: Sequence[tuple[int, Holding]], now: datetime) -
 
 
 def _acknowledged(attempts: Sequence[OpenAttempt]) -> set[int]:
+    """Those that their nodes had when they connected: they had begun, or their orders were acknowledged."""
     if not attempts:
         return set()
-    attempt_of = {subject(attempt.id): attempt.id for attempt in attempts}
+    attempt_of = {subject(attempt.id): attempt for attempt in attempts}
     acked = Order.objects.filter(subject__in=attempt_of, kind__in=("run", "carry")).exclude(acked_at=None)
-    return {attempt_of[about] for about in acked.values_list("subject", flat=True)}
+    since = dict(Node.objects.filter(id__in={a.node_id for a in attempts}).values_list("id", "connected_at"))
+    found = {attempt.id for attempt in attempts if attempt.started_at is not None}
+    for about, kind, acked_at in acked.values_list("subject", "kind", "acked_at"):
+        attempt = attempt_of[about]
+        connected_at = since[attempt.node_id]
+        # What is carried is acknowledged by its gateway: perhaps it came after the node had connected.
+        if kind == "run" or (connected_at is not None and acked_at < connected_at):
+            found.add(attempt.id)
+    return found
 
 
 def send_blobs(received: Sequence[tuple[int, Fetch]], now: datetime) -> Iterable[Reply]:

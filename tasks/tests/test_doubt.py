@@ -189,6 +189,7 @@ def test_an_order_that_had_not_reached_it_is_taken_back(
     running: Attempt, elsewhere: Node, place: Place
 ) -> None:
     Order.objects.filter(kind="run").update(acked_at=None)
+    Attempt.objects.update(started_at=None)
     replaced(running, place)
     come_back(running.node)
     assert outcomes() == ["moved", ""]

@@ -22,9 +22,11 @@ from fogagent.messages import (
     Carry,
     Fetch,
     FromPanel,
+    Holding,
     Outcome,
     Piece,
     Run,
+    Started,
     Stream,
 )
 from fogagent.output import pieces_of
@@ -37,7 +39,7 @@ from nodes.models import Node, Order
 from nodes.outbox import NewOrder
 from tasks import doubt, jobs, operations, resealing, reservations
 from tasks.closing import LOST, lock_free_tasks, open_attempts, stop
-from tasks.handlers import send_blobs
+from tasks.handlers import mark_started, reconcile_holdings, send_blobs
 from tasks.models import Attempt, LogChunk, Reservation, ResultChunk, Task
 from tasks.orders import subject
 from tasks.placement import Placer
@@ -162,6 +164,34 @@ def test_the_database_holds_nothing_of_what_is_inside(
 
 def _text(value: object) -> str:
     return bytes(value).decode(errors="replace") if isinstance(value, bytes | memoryview) else str(value)
+
+
+@pytest.mark.parametrize(("after_s", "outcome"), [(-1, LOST), (1, "")])
+def test_what_was_carried_to_a_node_since_it_connected_is_not_lost(
+    fleet: SealingFleet, sender: Submitter, place: Place, after_s: float, outcome: str
+) -> None:
+    """What it said that it holds was on its way meanwhile."""
+    sender.hand_in(sender.reserve(privacy="confidential"))
+    assert place() == 1
+    attempt = Attempt.objects.get()
+    connected_at = Node.objects.get(id=attempt.node_id).connected_at
+    assert connected_at is not None
+    Order.objects.filter(kind="carry").update(acked_at=connected_at + timedelta(seconds=after_s))
+    reconcile_holdings([(attempt.node_id, Holding(attempts=[]))], timezone.now())
+    attempt.refresh_from_db()
+    assert attempt.outcome == outcome
+
+
+def test_what_began_and_was_forgotten_is_lost_though_its_gateway_has_not_answered(
+    fleet: SealingFleet, sender: Submitter, place: Place
+) -> None:
+    sender.hand_in(sender.reserve(privacy="confidential"))
+    assert place() == 1
+    attempt = Attempt.objects.get()
+    mark_started([(attempt.node_id, Started(seq=1, attempt=attempt.id, at=0.0))], timezone.now())
+    reconcile_holdings([(attempt.node_id, Holding(attempts=[]))], timezone.now())
+    attempt.refresh_from_db()
+    assert attempt.outcome == LOST
 
 
 def test_up_to_three_nodes_are_reserved_and_it_runs_on_one_of_them(
