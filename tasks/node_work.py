@@ -112,10 +112,12 @@ def _placements() -> list[Decision]:
 
 
 def _by_kind(waiting: Iterable[Task], placements: Iterable[Decision], node: Node) -> list[_Seen]:
-    kinds: dict[ShapeKey, _Seen] = {}
+    kinds: dict[tuple[bool, ShapeKey], _Seen] = {}
 
     def kind_of(task: Task) -> _Seen:
-        return kinds.setdefault(shape_key(as_routing_task(task, 0.0)), _Seen(task))
+        # Those that are sealed are one kind, whatever the nodes that each is sealed for.
+        key = task.is_sealed, shape_key(as_routing_task(task, 0.0))
+        return kinds.setdefault(key, _Seen(task))
 
     for task in waiting:
         kind_of(task).waiting += 1

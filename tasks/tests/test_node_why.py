@@ -17,6 +17,7 @@ from coordinator.standing import Standing
 from coordinator.values import Availability, Candidate
 from nodes.models import Node
 from tasks import node_work
+from tasks.models import Reservation, Task
 from tasks.node_verdict import ADVICE, Kind, judge
 from tasks.node_work import work_of
 from tasks.placement import Placer
@@ -105,6 +106,22 @@ def test_waiting_and_placed_work_by_kind(busy: tuple[Node, Node]) -> None:
 )
 def test_a_node_that_takes_no_work(make_node: MakeNode, columns: dict[str, object], says: str) -> None:
     assert says in work_of(make_node(**columns)).verdict.sentence
+
+
+def test_sealed_work_is_a_kind_of_its_own(make_node: MakeNode, make_task: MakeTask) -> None:
+    """A node that it is not sealed for may well get the same work in the open."""
+    node = make_node()
+    sealed, public = make_task(), make_task()
+    now = timezone.now()
+    reservation = Reservation.objects.create(
+        owner=sealed.owner, privacy="private", specification={}, nodes=[0], created_at=now, expires_at=now
+    )
+    Task.objects.filter(id=sealed.id).update(privacy="private", reservation=reservation.id)
+    kinds = {kind.example: kind for kind in work_of(node).kinds}
+    assert kinds.keys() == {sealed.id, public.id}
+    stands = kinds[public.id].standing
+    assert stands is not None and stands.place == 1
+    assert "sealed" in kinds[sealed.id].words and "sealed" not in kinds[public.id].words
 
 
 def test_what_was_not_looked_at_is_said(
