@@ -148,8 +148,9 @@ def _acknowledged(attempts: Sequence[OpenAttempt]) -> set[int]:
     for about, kind, acked_at in acked.values_list("subject", "kind", "acked_at"):
         attempt = attempt_of[about]
         connected_at = since[attempt.node_id]
+        assert acked_at is not None and connected_at is not None, "the node is connected"
         # What is carried is acknowledged by its gateway: perhaps it came after the node had connected.
-        if kind == "run" or (connected_at is not None and acked_at < connected_at):
+        if kind == "run" or acked_at < connected_at:
             found.add(attempt.id)
     return found
 
