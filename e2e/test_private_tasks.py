@@ -304,6 +304,19 @@ def test_without_javascript_the_command_line_is_named(
     context.close()
 
 
+def test_a_task_like_a_private_one_is_private(visit: Visit) -> None:
+    page = visit("/tasks/new", "submitter")
+    fill(page, "private")
+    submit(page)
+    page.get_by_role("link", name="New task like this").click()
+    expect(page.locator("#level-private")).to_be_checked()
+    traffic = Traffic(page)
+    fill(page, "private")
+    submit(page)
+    expect(page.get_by_test_id("privacy-pill")).to_contain_text("Private")
+    assert traffic.holds(MARKER) == []
+
+
 @pytest.mark.parametrize(
     ("lack", "why"),
     [

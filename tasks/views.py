@@ -103,12 +103,14 @@ def new_task(request: HttpRequest) -> HttpResponse:
 
 
 def _form_page(request: HttpRequest, form: TaskForm, status: int = 200, **more: Any) -> HttpResponse:
-    chosen = form["privacy"].value()
+    offered = levels(form["privacy"].value(), timezone.now())
     context = {
         "section": "tasks",
         "form": form,
         "regions": regions(),
-        "levels": levels(chosen, timezone.now()),
+        "levels": offered,
+        # What is to be sealed must not be sent open, nor as public, before there is a script that seals it.
+        "waits_for_script": any(level.is_chosen and level.is_sealed for level in offered),
     }
     return render(request, "tasks/new.html", {**context, **more}, status=status)
 

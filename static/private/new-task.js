@@ -22,6 +22,7 @@ form.addEventListener("submit", onSubmit);
 const why = await whyNot();
 if (why) refuse();
 else begin();
+for (const waiting of form.querySelectorAll("[data-waits]")) waiting.disabled = false;
 
 function refuse() {
   const told = document.getElementById("cannot-seal");

@@ -133,11 +133,12 @@ def test_the_form_sends_nothing_of_what_is_inside_for_a_preview(
 def test_a_task_like_a_sealed_one_is_not_public_by_mistake(
     client: Client, submitter: User, sealed: Task
 ) -> None:
-    """Where no script seals it, the form says so and the panel refuses."""
+    """It cannot be handed in at all before there is a script that seals it."""
     html = page(client, submitter, "/tasks/new", **{"from": sealed.id})
     assert "checked" in radio(html, "private")
-    assert '<input type="hidden" name="privacy" value="private">' in html
     assert "payroll" in html and MARKER not in html
+    assert html.count("data-waits disabled") == 2
+    assert "data-waits" not in page(client, submitter, "/tasks/new")
 
 
 # --- The task's page -----------------------------------------------------------------------------------
