@@ -52,6 +52,7 @@ def shape_key(task: values.Task) -> ShapeKey:
 class QueueView:
     def __init__(self) -> None:
         self._tasks: dict[int, values.Task] = {}
+        self._sealed_by: dict[int, int] = {}  # the reservation of those that are sealed
         self._shapes: dict[ShapeKey, SortedList[Rank]] = defaultdict(SortedList)
         self._ageing_s = DEFAULT_AGEING_S
         self._newest = 0  # the highest number read so far
@@ -65,19 +66,25 @@ class QueueView:
         """Take in all that changed in the database since the last time."""
         self._age_by(current(AGEING_S))
         queued = _queued()
-        if self._looked_at_all is None or now - self._looked_at_all >= RELOAD:
+        if looks_at_all := self._looked_at_all is None or now - self._looked_at_all >= RELOAD:
             self._looked_at_all = now
-            there = set(queued.values_list("id", flat=True))
-            sealed = {task_id for task_id, task in self._tasks.items() if task.among is not None}
-            for task_id in (self._tasks.keys() - there) | sealed:  # these may be sealed for others now
-                self.drop(task_id)
         else:
             assert self._cursor is not None
-            recent = queued.filter(changed_at__gt=self._cursor - OVERLAP)
-            there = set(recent.values_list("id", flat=True))
+            queued = queued.filter(changed_at__gt=self._cursor - OVERLAP)
         self._cursor = now
+        there = set(queued.values_list("id", flat=True))
+        gone = self._tasks.keys() - there if looks_at_all else set()
+        for task_id in gone | self._resealed(queued):
+            self.drop(task_id)
         for some in pieces(sorted(there - self._tasks.keys()), READ_MOST):
             self._add(select(_WAITING + "id IN {ids} ORDER BY id", ids=some))
+
+    def _resealed(self, queued: QuerySet[Task]) -> set[int]:
+        """Those of these that are sealed for others than they were."""
+        if not self._sealed_by:
+            return set()
+        sealed = queued.filter(reservation__isnull=False).values_list("id", "reservation")
+        return {task_id for task_id, number in sealed if self._sealed_by.get(task_id, number) != number}
 
     def read_newest(self) -> None:
         """Take in the tasks that were handed in since the last time."""
@@ -91,12 +98,14 @@ class QueueView:
             self._add(select(_WAITING + "id IN {ids} ORDER BY id", ids=some))
 
     def _add(self, rows: Iterable[Sequence[Any]]) -> None:
-        for task in as_routing_tasks(map(waiting, rows)):
-            task_id = int(task.task_id)
-            self._newest = max(self._newest, task_id)
-            if task_id not in self._tasks:
-                self._tasks[task_id] = task
+        found = [waiting(row) for row in rows]
+        for row, task in zip(found, as_routing_tasks(found), strict=True):
+            self._newest = max(self._newest, row.id)
+            if row.id not in self._tasks:
+                self._tasks[row.id] = task
                 self._shapes[shape_key(task)].add(self._rank(task))
+                if row.reservation is not None:
+                    self._sealed_by[row.id] = row.reservation
 
     def _age_by(self, ageing_s: float) -> None:
         """Put all in their turn anew where waiting counts for another amount than before."""
@@ -112,6 +121,7 @@ class QueueView:
     def drop(self, task_id: int) -> None:
         """This task is placed, or turned out not to be queued any more."""
         if (task := self._tasks.pop(task_id, None)) is not None:
+            self._sealed_by.pop(task_id, None)
             key = shape_key(task)
             self._shapes[key].discard(self._rank(task))
             if not self._shapes[key]:

@@ -43,6 +43,7 @@ from tasks.handlers import mark_started, reconcile_holdings, send_blobs
 from tasks.models import Attempt, LogChunk, Reservation, ResultChunk, Task
 from tasks.orders import subject
 from tasks.placement import Placer
+from tasks.queue_view import RELOAD, QueueView
 from tasks.reservations import CannotReserve
 from tasks.sealed_results import sealed_result
 from tasks.submission import SpecError
@@ -368,6 +369,33 @@ def test_a_running_placer_places_it_by_the_new_reservation(fleet: SealingFleet, 
     placer.wake_resealed(frozenset({task.id}))
     placer.turn()
     assert Attempt.objects.get().node_id == again.nodes[0].id
+
+
+def test_a_placer_that_was_not_told_finds_the_new_reservation_itself(
+    fleet: SealingFleet, sender: Submitter
+) -> None:
+    reserved = sender.reserve()
+    task = sender.hand_in(reserved)
+    placer = Placer()
+    go(*(node.id for node in reserved.nodes))
+    now = timezone.now()
+    assert placer.place_waiting(now) == 0
+    again = reservations.reserve(sender.user, reservations.choose_again(task, now), now)
+    reservations.reseal(task, again.reservation, sender.wraps(again), now + timedelta(seconds=1))
+    assert placer.place_waiting(now + timedelta(seconds=2)) == 1
+    assert Attempt.objects.get().node_id == again.nodes[0].id
+
+
+def test_what_waits_sealed_is_not_read_again_while_nothing_changes(
+    fleet: SealingFleet, sender: Submitter
+) -> None:
+    sender.hand_in(sender.reserve())
+    view, now = QueueView(), timezone.now()
+    view.refresh(now)
+    with CaptureQueriesContext(connection) as queries:
+        view.refresh(now + RELOAD)
+    assert len(view) == 1
+    assert len(queries) == 2  # which are in the queue, and sealed for whom
 
 
 # --- What is refused ---------------------------------------------------------------------------------
