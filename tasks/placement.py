@@ -6,7 +6,6 @@ again against fresh facts. Views of the web ask it for previews, which it answer
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import random
 import threading
@@ -253,9 +252,9 @@ class Placer(Tireless):
         self._look, self._looked_at = True, float("-inf")  # at once: an empty view knows no node
 
     def _answer_questions(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._questions.get_nowait()()
+        """Those that are there now: while many keep asking, tasks are placed all the same."""
+        for _ in range(self._questions.qsize()):
+            self._questions.get_nowait()()
 
     def place_waiting(self, now: datetime) -> int:
         """Look at everything and place whatever can be placed; returns how many tasks were."""

@@ -323,3 +323,20 @@ def test_affinity_prefers_the_node_that_has_the_input_already(
 def test_inputs_that_travel_in_their_order_are_nobodys_advantage(make_task: MakeTask) -> None:
     [routed] = as_routing_tasks([make_task(strategy="affinity_based")])
     assert routed.inputs == frozenset()
+
+
+def test_tasks_are_placed_while_somebody_keeps_asking(make_node: MakeNode, make_task: MakeTask) -> None:
+    placer, asked = Placer(), []
+
+    def ask_again() -> None:
+        asked.append(Attempt.objects.count())
+        if len(asked) < 100:
+            placer._questions.put(ask_again)
+
+    make_node()
+    make_task()
+    placer._questions.put(ask_again)
+    placer.wake()
+    placer.turn()
+    assert Attempt.objects.count() == 1
+    assert len(asked) < 5
