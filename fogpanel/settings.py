@@ -230,6 +230,8 @@ AGENT_HANDLERS: dict[str, str | list[str]] = {
 }
 # Whether the placer is to hold all tasks back: an operator's switch, which belongs to a service.
 PLACING_PAUSED = "services.control.placing_is_paused"
+# The privacy levels whose tasks are held back meanwhile, as nothing could bring their orders.
+PLACING_HELD_BACK = "services.vpn_coordinator.choosing.levels_held_back"
 # Called with the time; the last look at whether bytes come back from an exit.
 EXIT_ECHO = "services.onion.trials.last_to_exit"
 # By privacy level, from orders to run (node, message) to those that bring them there. Others go directly.

@@ -40,10 +40,11 @@ from nodes.models import Node
 from tasks.commit import commit
 from tasks.hopeless import Hopeless
 from tasks.models import Task
+from tasks.privacy import held_back
 from tasks.queue_view import QueueView, ShapeKey, shape_key
 from tasks.routing_view import as_routing_task
 from tasks.submission import TaskSpec
-from tasks.waits import Waits
+from tasks.waits import NO_WAY, Waits, tell_tasks
 from tasks.weighing import weights
 
 POLL_S = 1.0
@@ -138,6 +139,7 @@ class Placer(Tireless):
         self._look = True  # whether anything may have changed
         self._anew = False  # whether to forget all views
         self._paused = False  # whether an operator holds all tasks back
+        self._held_back: Collection[str] = ()  # privacy levels whose orders could not be sent on their way
         self._looked_at = float("-inf")
         self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._rng = random.Random()
@@ -242,6 +244,14 @@ class Placer(Tireless):
         self._queue.refresh(now)
         self._view.refresh(now)
         self._paused = _placing_paused()()
+        self._hold_back(held_back() if self._queue.has_carried else (), now)
+
+    def _hold_back(self, levels: Collection[str], now: datetime) -> None:
+        """Place no tasks of these levels: each would keep room on a node, and get no further."""
+        if levels != self._held_back:
+            self._held_back, self._hopeless, self._waits = levels, Hopeless(), Waits()
+        if levels and not self._paused:
+            tell_tasks(self._queue.of(levels, REASONS_MOST), {NO_WAY: len(self._view.fleet)}, now)
 
     def recover(self) -> None:
         self._view = FleetView(self._rng.getrandbits(32))
@@ -291,6 +301,9 @@ class Placer(Tireless):
         waits = 0
         for task in self._queue.in_order(exhausted):
             key = shape_key(task)
+            if self._queue.is_of(task, self._held_back):
+                exhausted.add(key)
+                continue
             if self._hopeless.holds(key, self._queue.count(key)):
                 exhausted.add(key)
                 if self._hopeless.lacks_room(key):

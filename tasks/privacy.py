@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -46,3 +46,9 @@ def refusal(level: Privacy, now: datetime) -> str:
     """Why tasks of this level cannot be taken now, as a sentence; empty where they can."""
     admission: Callable[[str, datetime], str] = import_string(settings.TASK_ADMISSION)
     return admission(level, now)
+
+
+def held_back() -> Collection[str]:
+    """The levels whose tasks are not to be placed, as nothing could bring their orders to the nodes now."""
+    levels: Callable[[], Collection[str]] = import_string(settings.PLACING_HELD_BACK)
+    return levels()

@@ -12,6 +12,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, TypeAlias
 
 from django.db.models import QuerySet
@@ -24,6 +25,7 @@ from fogpanel.parameters.catalogue import AGEING_S
 from fogpanel.parameters.store import current
 from fogpanel.rows import pieces, select
 from tasks.models import Task
+from tasks.privacy import transport
 from tasks.routing_view import Waiting, as_routing_tasks, waiting
 from tasks.states import TaskState
 
@@ -52,7 +54,7 @@ def shape_key(task: values.Task) -> ShapeKey:
 class QueueView:
     def __init__(self) -> None:
         self._tasks: dict[int, values.Task] = {}
-        self._sealed_by: dict[int, int] = {}  # the reservation of those that are sealed
+        self._sealed: dict[int, Waiting] = {}  # those that are
         self._shapes: dict[ShapeKey, SortedList[Rank]] = defaultdict(SortedList)
         self._ageing_s = DEFAULT_AGEING_S
         self._newest = 0  # the highest number read so far
@@ -81,10 +83,11 @@ class QueueView:
 
     def _resealed(self, queued: QuerySet[Task]) -> set[int]:
         """Those of these that are sealed for others than they were."""
-        if not self._sealed_by:
+        if not self._sealed:
             return set()
-        sealed = queued.filter(reservation__isnull=False).values_list("id", "reservation")
-        return {task_id for task_id, number in sealed if self._sealed_by.get(task_id, number) != number}
+        there = queued.filter(reservation__isnull=False).values_list("id", "reservation")
+        held = self._sealed
+        return {task_id for task_id, now in there if task_id in held and held[task_id].reservation != now}
 
     def read_newest(self) -> None:
         """Take in the tasks that were handed in since the last time."""
@@ -105,7 +108,7 @@ class QueueView:
                 self._tasks[row.id] = task
                 self._shapes[shape_key(task)].add(self._rank(task))
                 if row.reservation is not None:
-                    self._sealed_by[row.id] = row.reservation
+                    self._sealed[row.id] = row
 
     def _age_by(self, ageing_s: float) -> None:
         """Put all in their turn anew where waiting counts for another amount than before."""
@@ -121,11 +124,24 @@ class QueueView:
     def drop(self, task_id: int) -> None:
         """This task is placed, or turned out not to be queued any more."""
         if (task := self._tasks.pop(task_id, None)) is not None:
-            self._sealed_by.pop(task_id, None)
+            self._sealed.pop(task_id, None)
             key = shape_key(task)
             self._shapes[key].discard(self._rank(task))
             if not self._shapes[key]:
                 del self._shapes[key]
+
+    @property
+    def has_carried(self) -> bool:
+        """Whether there are tasks whose orders do not go over their nodes' own connections."""
+        return any(transport(level) for level in {row.privacy for row in self._sealed.values()})
+
+    def of(self, levels: Collection[str], most: int) -> list[int]:
+        """Tasks of these privacy levels, sealed all of them, in the order in which they were read."""
+        return list(islice((row.id for row in self._sealed.values() if row.privacy in levels), most))
+
+    def is_of(self, task: values.Task, levels: Collection[str]) -> bool:
+        row = self._sealed.get(int(task.task_id))
+        return row is not None and row.privacy in levels
 
     @property
     def shapes(self) -> int:

@@ -61,6 +61,7 @@ class Waiting(NamedTuple):
     stdin_id: str | None
     onion_required: bool
     priority: int
+    privacy: str
     reservation: int | None
 
 

@@ -29,6 +29,7 @@ SHAPES_MOST = 10_000
 
 Explain: TypeAlias = Callable[[], values.Decision]
 PAUSED = "placing is paused"
+NO_WAY = "no gateway is there to carry it"
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class Waits:
             wait.repeats += 1  # what waits no longer than this needs no reasons
             return False
         settled = wait is not None and (wait.reasons == reasons or now - wait.written_at < REASONS_EVERY)
-        _tell_tasks(waiting, reasons, now, only_untold=settled)
+        tell_tasks(waiting, reasons, now, only_untold=settled)
         if wait is None or _is_another(wait, decision, now, settled):
             self._begin(key, decision, now, explain)
             return True
@@ -96,7 +97,7 @@ class Waits:
     def hold_back(self, waiting: Sequence[int], nodes: int, now: datetime) -> None:
         """Nothing is to be placed, so these wait for that reason and no other, whatever the nodes have."""
         self._waits.clear()
-        _tell_tasks(waiting, {PAUSED: nodes}, now, only_untold=False)
+        tell_tasks(waiting, {PAUSED: nodes}, now)
 
     def _begin(self, key: ShapeKey, decision: values.Decision, now: datetime, explain: Explain) -> None:
         before = self._waits.pop(key, None)
@@ -124,9 +125,10 @@ def _is_another(wait: _Wait, decision: values.Decision, now: datetime, settled: 
     return wait.task_id != decision.task_id and now - wait.counted_at >= REPEATS_EVERY
 
 
-def _tell_tasks(
-    waiting: Sequence[int], reasons: Mapping[str, int], now: datetime, *, only_untold: bool
+def tell_tasks(
+    waiting: Sequence[int], reasons: Mapping[str, int], now: datetime, *, only_untold: bool = False
 ) -> None:
+    """Those of these that wait, and were not told so before, wait for these reasons."""
     rows = Task.objects.filter(id__in=waiting, state=TaskState.QUEUED).exclude(wait_reasons=reasons)
     if only_untold:
         rows = rows.filter(wait_reasons={})

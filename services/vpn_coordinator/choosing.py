@@ -12,6 +12,7 @@ from coordinator.values import Availability, NodeType
 from nodes.models import Node
 from services.vpn_coordinator.gateways import granting
 from services.vpn_coordinator.models import Carriage
+from tasks.privacy import Privacy
 
 LOOKED_AT = 50
 """Nodes among which some are chosen. They begin at a random place, so all have their turn."""
@@ -60,6 +61,11 @@ def look_for(rng: Random) -> dict[int, bool]:
         return {node_id: kind == NodeType.GATEWAY for node_id, kind in all_of_few.items()}
     found = dict.fromkeys(some(able().filter(node_type=NodeType.GATEWAY), rng), True)
     return found | dict.fromkeys(some(able().exclude(node_type=NodeType.GATEWAY), rng), False)
+
+
+def levels_held_back() -> frozenset[str]:
+    """Privacy levels of which no order can be brought anywhere now; `settings.PLACING_HELD_BACK`."""
+    return frozenset() if able().exists() else frozenset({Privacy.CONFIDENTIAL})
 
 
 def able() -> QuerySet[Node]:

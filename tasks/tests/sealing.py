@@ -33,6 +33,11 @@ def not_refused(level: str, now: object) -> str:
     return ""
 
 
+def none_held_back() -> list[str]:
+    """A PLACING_HELD_BACK that places tasks of every level."""
+    return []
+
+
 class SealingFleet:
     """Nodes with identities, all in the directory."""
 

@@ -49,6 +49,7 @@ from tasks.sealed_results import sealed_result
 from tasks.submission import SpecError
 from tasks.tests.conftest import MakeTask, Report
 from tasks.tests.sealing import MARKER, SealingFleet, Submitter
+from tasks.waits import NO_WAY
 
 Place = Callable[[], int]
 AWAY = resealing.AWAY + timedelta(seconds=1)
@@ -57,6 +58,7 @@ AWAY = resealing.AWAY + timedelta(seconds=1)
 @pytest.fixture(autouse=True)
 def everything_is_served(settings: LazySettings) -> None:
     settings.TASK_ADMISSION = "tasks.tests.sealing.not_refused"
+    settings.PLACING_HELD_BACK = "tasks.tests.sealing.none_held_back"
     settings.TASK_TRANSPORTS = {"confidential": "tasks.tests.test_sealed.by_way_of_another"}
 
 
@@ -68,6 +70,10 @@ def fleet(make_node: MakeNode) -> SealingFleet:
 @pytest.fixture
 def sender(submitter: User) -> Submitter:
     return Submitter(submitter)
+
+
+def confidential_ones() -> list[str]:
+    return ["confidential"]
 
 
 def by_way_of_another(runs: Sequence[tuple[int, Run]], now: datetime) -> list[NewOrder]:
@@ -396,6 +402,39 @@ def test_what_waits_sealed_is_not_read_again_while_nothing_changes(
         view.refresh(now + RELOAD)
     assert len(view) == 1
     assert len(queries) == 2  # which are in the queue, and sealed for whom
+
+
+def test_what_could_not_be_carried_waits_without_keeping_room(
+    fleet: SealingFleet, sender: Submitter, submitter: User, settings: LazySettings
+) -> None:
+    """It was placed, kept its room in vain for minutes, came back, and so on without end."""
+    confidential = sender.hand_in(sender.reserve(privacy="confidential"))
+    other = Submitter(submitter)
+    private = other.hand_in(other.reserve())
+    settings.PLACING_HELD_BACK = "tasks.tests.test_sealed.confidential_ones"
+    placer = Placer()
+    assert placer.place_waiting(timezone.now()) == 1
+    assert Attempt.objects.get().task_id == private.id
+    confidential.refresh_from_db()
+    assert confidential.wait_reasons == {NO_WAY: len(fleet.identities)}
+    settings.PLACING_HELD_BACK = "tasks.tests.sealing.none_held_back"
+    assert placer.place_waiting(timezone.now()) == 1
+    assert Attempt.objects.latest("id").task_id == confidential.id
+
+
+def test_one_that_was_held_back_is_told_what_it_waits_for_then(
+    fleet: SealingFleet, sender: Submitter, settings: LazySettings
+) -> None:
+    task = sender.hand_in(sender.reserve(privacy="confidential"))
+    Node.objects.update(free_cpu_millis=0, changed_at=timezone.now())
+    placer = Placer()
+    placer.place_waiting(timezone.now())
+    settings.PLACING_HELD_BACK = "tasks.tests.test_sealed.confidential_ones"
+    placer.place_waiting(timezone.now())
+    settings.PLACING_HELD_BACK = "tasks.tests.sealing.none_held_back"
+    placer.place_waiting(timezone.now())
+    task.refresh_from_db()
+    assert task.wait_reasons == {"sealed": 1, "cpu": 3}
 
 
 # --- What is refused ---------------------------------------------------------------------------------

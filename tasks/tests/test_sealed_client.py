@@ -52,6 +52,7 @@ def fleet(make_node: MakeNode) -> SealingFleet:
 def script(submitter: User, settings: LazySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A script, at a terminal that is signed in."""
     settings.TASK_ADMISSION = "tasks.tests.sealing.not_refused"
+    settings.PLACING_HELD_BACK = "tasks.tests.sealing.none_held_back"
     settings.TASK_QUOTES = "tasks.tests.test_sealed_client.quotes"
     settings.ALLOWED_HOSTS = ["127.0.0.1"]
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

@@ -36,6 +36,7 @@ def refuse_confidential(level: str, now: object) -> str:
 @pytest.fixture(autouse=True)
 def everything_is_served(settings: LazySettings) -> None:
     settings.TASK_ADMISSION = "tasks.tests.sealing.not_refused"
+    settings.PLACING_HELD_BACK = "tasks.tests.sealing.none_held_back"
 
 
 @pytest.fixture

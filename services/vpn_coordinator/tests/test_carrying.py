@@ -155,6 +155,11 @@ class TestAsking:
         carriage = fog.one()
         assert (carriage.gateway_id, carriage.sentence, pending()) == (None, NO_GATEWAY, [])
 
+    def test_where_nobody_carries_nothing_is_placed_that_would_have_to_be(self, small_fog: Fog) -> None:
+        assert choosing.levels_held_back() == frozenset()
+        Node.objects.filter(id=small_fog.gateways[0].id).update(connected=False)
+        assert choosing.levels_held_back() == {"confidential"}
+
     def test_nobody_carries_to_itself(self, make_node: MakeNode, submitter: User) -> None:
         fog = Fog(make_node, submitter, gateways=1)
         [carriage] = fog.carry(fog.attempt(fog.gateways[0]))
