@@ -30,6 +30,7 @@ from tasks.routing_view import needs_of
 from tasks.states import PLACED, TaskState, sources
 
 LOST = "lost"  # its node went, or forgot it
+UNDELIVERED = "undelivered"  # its order did not get there, by whoever's fault on the way
 MOVED = "moved"  # somebody wanted its node free; costs the task no try
 SUPERSEDED = "superseded"  # another attempt's result was accepted
 
@@ -45,7 +46,7 @@ OWN_FAULT = frozenset({LOST, Outcome.CRASHED, Outcome.UNAVAILABLE, Outcome.UNKNO
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How one attempt ended. ``outcome`` is an Outcome, LOST, MOVED or SUPERSEDED."""
+    """How one attempt ended. ``outcome`` is an Outcome, LOST, UNDELIVERED, MOVED or SUPERSEDED."""
 
     attempt_id: int
     outcome: str

@@ -11,7 +11,7 @@ from nodes.models import Order
 from services.vpn_coordinator.carrying import TOPIC, ask
 from services.vpn_coordinator.models import Carriage
 from services.vpn_coordinator.tries import WAITED_FOR, is_lost
-from tasks.closing import LOST, MOVED, open_attempts, stop
+from tasks.closing import MOVED, UNDELIVERED, open_attempts, stop
 from tasks.orders import subject
 
 CARRY = "carry"
@@ -37,7 +37,7 @@ def fail(failed: Sequence[tuple[Carriage, str]], now: datetime) -> None:
         carriage.sentence = audit.shorten(why)
         carriage.gateway_id = carriage.asked_at = carriage.brought_at = carriage.ok = None
     lost = [carriage for carriage, _ in failed if is_lost(carriage.tries, now - carriage.created_at)]
-    _end(lost, LOST, now)
+    _end(lost, UNDELIVERED, now)
     go_on([carriage for carriage, _ in failed if carriage.ended_at is None], now)
 
 
@@ -60,8 +60,8 @@ def _waits_in_vain(carriage: Carriage, now: datetime) -> bool:
 
 
 def _end(carriages: Iterable[Carriage], outcome: str, now: datetime) -> None:
-    """End their attempts, so that the tasks go elsewhere. ``outcome``: LOST, or MOVED where no node is at
-    fault and no try of the task is to be lost.
+    """End their attempts, so that the tasks go elsewhere. ``outcome``: UNDELIVERED, which costs the task a
+    try but is not kept against its node, since gateways may say what they like; or MOVED.
 
     What has begun goes on: its gateway did not hear that it was taken.
     """
@@ -77,7 +77,7 @@ def _end(carriages: Iterable[Carriage], outcome: str, now: datetime) -> None:
 
 
 def _reason(carriage: Carriage, outcome: str) -> str:
-    if outcome == LOST:
+    if outcome == UNDELIVERED:
         return f"its order was not brought there in {carriage.tries} tries, the last: {carriage.sentence}"
     return f"its order could not be sent on its way: {carriage.sentence}"
 

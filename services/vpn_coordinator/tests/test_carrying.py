@@ -41,7 +41,7 @@ from services.vpn_coordinator.tries import (
     WAITED_FOR,
     timeout_s,
 )
-from tasks.closing import LOST, MOVED, open_attempts, stop
+from tasks.closing import MOVED, UNDELIVERED, open_attempts, stop
 from tasks.doubt import doubt, trust
 from tasks.handlers import mark_started
 from tasks.models import Attempt, Task
@@ -270,13 +270,15 @@ class TestAnswers:
             carriage.refresh_from_db()
         assert (carriage.ok, carriage.tries >= TRIES_MOST) == (False, True)
         attempt = Attempt.objects.get()
-        assert attempt.outcome == LOST
+        assert attempt.outcome == UNDELIVERED
         assert attempt.ended_at is not None and attempt.ended_at - NOW >= TRIED_FOR
         assert attempt.sentence == (
             f"its order was not brought there in {carriage.tries} tries, the last: No path to it."
         )
         assert Task.objects.get().state == TaskState.QUEUED
         assert Order.objects.filter(kind="cancel", node=small_fog.node).count() == 1
+        small_fog.node.refresh_from_db()
+        assert small_fog.node.cooling_until is None  # a gateway's word is not held against it
         assert not pending()
 
     def test_what_has_begun_goes_on_though_the_last_gateway_did_not_hear_of_it(self, fog: Fog) -> None:
