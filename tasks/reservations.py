@@ -27,9 +27,10 @@ from fogagent.sealing.wrapping import WRAPPED_BYTES
 from fogpanel import audit, live
 from fogpanel.rows import create
 from fogpanel.wakes import wake
+from nodes.locks import with_nodes
 from nodes.models import Node
 from tasks.blobs import store_blob
-from tasks.closing import lock_tasks
+from tasks.closing import lock_tasks, nodes_of
 from tasks.fields import FieldError, Fields, in_bytes, shown
 from tasks.models import Reservation, Task
 from tasks.placement import placer
@@ -203,17 +204,21 @@ def hand_in(
 def reseal(task: Task, reservation: Reservation, wraps: object, now: datetime) -> None:
     """Have a sealed task that waits go on with the nodes of another reservation. Raises as `hand_in` does."""
     keys = read_wraps(wraps, reservation)
-    with transaction.atomic():
-        lock_tasks([task.id])
-        _check_waits(Task.objects.get(id=task.id))
-        reservation = _lock(reservation, task.id, now)
-        _use(reservation, task, keys, now)
-        Task.objects.filter(id=task.id).update(reservation=reservation.id, wait_reasons={}, changed_at=now)
-        forget_wish([task.id])
-        sentence = f"{shown(task.name)} was sealed for other nodes and goes on"
-        audit.record("task.resealed", sentence, actor=task.owner, subject=task)
-        wake("resealed", task.id)
-        live.changed("tasks", f"task:{task.id}")
+    # One of its attempts may be in doubt: whoever locks a task holds the nodes of what is open of it.
+    with_nodes(nodes_of(task_id=task.id), lambda: _reseal(task, reservation, keys, now))
+
+
+def _reseal(task: Task, reservation: Reservation, keys: Mapping[str, str], now: datetime) -> None:
+    lock_tasks([task.id])
+    _check_waits(Task.objects.get(id=task.id))
+    reservation = _lock(reservation, task.id, now)
+    _use(reservation, task, keys, now)
+    Task.objects.filter(id=task.id).update(reservation=reservation.id, wait_reasons={}, changed_at=now)
+    forget_wish([task.id])
+    sentence = f"{shown(task.name)} was sealed for other nodes and goes on"
+    audit.record("task.resealed", sentence, actor=task.owner, subject=task)
+    wake("resealed", task.id)
+    live.changed("tasks", f"task:{task.id}")
 
 
 def _check_waits(task: Task) -> None:
