@@ -41,6 +41,9 @@ from tasks.states import TaskState
 from tasks.submission import Driver, SpecError, TaskSpec, validate
 
 USABLE = timedelta(minutes=5)
+UNUSED_MOST = 500
+"""So many reservations that can still be used one person may have: each costs the placer a few looks at the
+whole fleet, and stays for a while."""
 INSIDE = ("source", "module", "argv", "image", "args", "env", "stdin")
 """Fields of a task that belong inside what is sealed."""
 NOT_OUTSIDE = frozenset({"payload", "image", "args", "env", "stdin", "privacy"})
@@ -89,6 +92,16 @@ def validate_outside(given: Mapping[str, Any]) -> TaskSpec:
         rule = f"must be one of {known}: container engines keep what they run on their disk, open to read."
         raise _wrong("driver", rule)
     return spec
+
+
+def check_unused(owner: User, now: datetime) -> None:
+    """Raises CannotReserve for who has very many that were not used."""
+    unused = Reservation.objects.filter(owner=owner, used_at=None, expires_at__gte=now)
+    if len(unused.values_list("id")[:UNUSED_MOST]) == UNUSED_MOST:
+        sentence = (
+            f"You have {UNUSED_MOST} reservations that were not used; use some, or try again in minutes."
+        )
+        raise CannotReserve("too-many", sentence)
 
 
 # --- Reserving -------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def reserve(request: SignedInRequest, given: Given) -> HttpResponse:
     (source, module, argv, image, args, env, stdin), and its privacy level."""
     require(request.user, Role.SUBMITTER)
     spec = reservations.validate_outside(given)
-    choice = _chosen(lambda now: reservations.choose(spec, now))
+    choice = _chosen(request, lambda now: reservations.choose(spec, now))
     return answer_once(request, lambda: _reserve(request, choice))
 
 
@@ -151,7 +151,7 @@ def hand_in(request: SignedInRequest, reservation_id: int, given: Given) -> Http
 def reserve_again(request: SignedInRequest, task_id: int) -> HttpResponse:
     """Choose other nodes for a sealed task whose nodes are gone."""
     task = _own(request, task_id)
-    choice = _chosen(lambda now: reservations.choose_again(task, now))
+    choice = _chosen(request, lambda now: reservations.choose_again(task, now))
     return answer_once(request, lambda: _reserve(request, choice))
 
 
@@ -188,10 +188,12 @@ def get_sealed_result(request: SignedInRequest, task_id: int) -> SealedResultOut
     )
 
 
-def _chosen(choose: Callable[[datetime], Choice]) -> Choice:
+def _chosen(request: SignedInRequest, choose: Callable[[datetime], Choice]) -> Choice:
+    now = timezone.now()
     try:
         with _refusals():
-            return choose(timezone.now())
+            reservations.check_unused(_user(request), now)
+            return choose(now)
     except TimeoutError as error:
         raise Problem(503, "busy", "The panel is busy placing tasks; try again.") from error
 

@@ -87,7 +87,8 @@ class SealedSpec(Value, frozen=True):
 
 
 class Reservation(Value, frozen=True):
-    """The panel's promise to keep room on these nodes, named by identity, the first one first."""
+    """The nodes that the panel chose for a task, named by identity, the first one first. It keeps no room on
+    them."""
 
     reservation: Identifier
     nodes: Annotated[list[Key], Meta(min_length=1, max_length=MAX_RESERVED)]

@@ -578,6 +578,22 @@ def test_a_reservation_is_its_owners_alone(
     assert _post(client, f"/api/v1/tasks/{task.id}/reservation", {}).json()["code"] == "not-yours"
 
 
+def test_nobody_reserves_without_end(
+    fleet: SealingFleet, sender: Submitter, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reservations, "UNUSED_MOST", 2)
+    client.force_login(sender.user)
+    body = {"driver": "python", "cores": 0.5, "privacy": "private"}
+    first = sender.reserve()
+    sender.reserve()
+    answer = _post(client, "/api/v1/reservations", body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "too-many")
+    sender.hand_in(first)
+    assert _post(client, "/api/v1/reservations", body).status_code == 201
+    Reservation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert _post(client, "/api/v1/reservations", body).status_code == 201
+
+
 def test_the_directory_comes_signed_and_only_when_it_is_newer(
     fleet: SealingFleet, client: Client, viewer: User
 ) -> None:
