@@ -302,8 +302,7 @@ class Placer(Tireless):
         for task in self._queue.in_order(exhausted):
             key = shape_key(task)
             if self._queue.is_of(task, self._held_back):
-                exhausted.add(key)
-                continue
+                continue  # others of its shape are perhaps not
             if self._hopeless.holds(key, self._queue.count(key)):
                 exhausted.add(key)
                 if self._hopeless.lacks_room(key):

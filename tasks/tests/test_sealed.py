@@ -32,6 +32,7 @@ from fogagent.messages import (
 from fogagent.output import pieces_of
 from fogagent.overlay.directory import judge
 from fogagent.sealing.result import Result, open_result, seal_result
+from fogagent.sealing.task import MAX_RESERVED
 from fogpanel.jobs import Run as JobRun
 from nodes import outbox
 from nodes.identity import panel_identity
@@ -405,9 +406,11 @@ def test_what_waits_sealed_is_not_read_again_while_nothing_changes(
 
 
 def test_what_could_not_be_carried_waits_without_keeping_room(
-    fleet: SealingFleet, sender: Submitter, submitter: User, settings: LazySettings
+    make_node: MakeNode, sender: Submitter, submitter: User, settings: LazySettings
 ) -> None:
-    """It was placed, kept its room in vain for minutes, came back, and so on without end."""
+    """It was placed, kept its room in vain for minutes, came back, and so on without end. Others, though for
+    the same nodes, are placed."""
+    fleet = SealingFleet(make_node, MAX_RESERVED)
     confidential = sender.hand_in(sender.reserve(privacy="confidential"))
     other = Submitter(submitter)
     private = other.hand_in(other.reserve())
