@@ -44,9 +44,11 @@ def _look_after(due: QuerySet[Carriage], now: datetime) -> None:
     if over := [one for one in found if _is_over(one)]:
         _close(over, now)
     open_ones = [one for one in found if not _is_over(one)]
-    if unanswered := [one for one in open_ones if one.gateway_id is not None]:
+    unanswered = [one for one in open_ones if one.gateway_id is not None]
+    waiting = [one for one in open_ones if one.gateway_id is None]
+    if unanswered:
         fail([(one, _silence(one, now)) for one in unanswered], now)
-    if waiting := [one for one in open_ones if one.gateway_id is None]:
+    if waiting:
         go_on(waiting, now)
 
 

@@ -117,7 +117,7 @@ def test_writers_of_two_processes_agree(make_node: MakeNode, submitter: User, op
 
 def test_tasks_are_sealed_for_others_while_all_else_goes_on(make_node: MakeNode, submitter: User) -> None:
     nodes = [make_node(cpu_millis=2000) for _ in range(NODES)]
-    acknowledged = {_sealed_task(submitter, nodes).id for _ in range(TASKS // 4)}
+    acknowledged = {sealed_task(submitter, nodes).id for _ in range(TASKS // 4)}
     numbers = count(1)
 
     def report() -> None:
@@ -165,14 +165,16 @@ def test_tasks_are_sealed_for_others_while_all_else_goes_on(make_node: MakeNode,
         assert attempt.node_id in Reservation.objects.get(id=attempt.reservation).nodes
 
 
-def _sealed_task(owner: User, nodes: Sequence[Node]) -> Task:
-    reservation = _reservation(owner, nodes)
+def sealed_task(owner: User, nodes: Sequence[Node], level: str = "private") -> Task:
+    reservation = _reservation(owner, nodes, level=level)
     content = base64.b64encode(seal_bytes(bytes(room(BUCKETS[0])), new_content_key())).decode()
     return reservations.hand_in(reservation, content, _wraps(reservation), timezone.now())
 
 
-def _reservation(owner: User, nodes: Sequence[Node], task: Task | None = None) -> Reservation:
-    spec = reservations.validate_outside({"privacy": "private", "cores": 0.25, "max_attempts": 10})
+def _reservation(
+    owner: User, nodes: Sequence[Node], task: Task | None = None, level: str = "private"
+) -> Reservation:
+    spec = reservations.validate_outside({"privacy": level, "cores": 0.25, "max_attempts": 10})
     columns = {name: value for name, value in vars(spec).items() if name not in reservations.NOT_OUTSIDE}
     ids = [node.id for node in random.sample(nodes, 2)]
     choice = reservations.Choice(spec.privacy, columns, ids, task)

@@ -342,6 +342,16 @@ class TestSweeping:
         assert carriage.gateway_id != silent
         assert len(pending()) == 1
 
+    def test_what_is_given_up_is_asked_for_no_more(self, fog: Fog) -> None:
+        """The order would go out again and again, as nobody takes an answer to it."""
+        carriage = fog.one()
+        Carriage.objects.update(tries=TRIES_MOST - 1, created_at=NOW - TRIED_FOR)
+        sweep(NOW + SILENT)
+        assert Attempt.objects.get().outcome == UNDELIVERED
+        assert not pending()
+        carriage.refresh_from_db()
+        assert (carriage.gateway_id, carriage.ended_at) == (None, NOW + SILENT)
+
     def test_why_the_last_try_failed_is_told(self, small_fog: Fog) -> None:
         carriage = small_fog.one()
         sweep(NOW + SILENT)
