@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import IncompleteReadError, StreamReader
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 
 from fogagent.blobs import BadBlob, BlobCache
@@ -74,6 +74,7 @@ class Receiver:
         self._read, self._cache, self._take_on = read, cache, take_on
         self._turn = asyncio.Semaphore(CONTENTS_MOST)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._coming: dict[int, asyncio.Task[None]] = {}  # by attempt: whose content is on its way
 
     def __len__(self) -> int:
         """Streams whose tasks are not taken on or refused yet."""
@@ -103,8 +104,8 @@ class Receiver:
             stream.abort(refusal.reason, str(refusal))
         except StreamBroken as broken:
             log.info("a task that was brought here did not come whole: %s", broken)
-        except asyncio.CancelledError:
-            stream.abort(Refusal.STOPPED, "This node was stopped.")
+        except asyncio.CancelledError as stopped:
+            stream.abort(Refusal.STOPPED, str(stopped) or "This node was stopped.")
             raise
         except Exception:
             log.exception("taking on a task that was brought here failed")
@@ -119,10 +120,26 @@ class Receiver:
             run = await self._letter(reader)
         assert run.payload is not None, "what letters are made for"
         patience_s = max(CONTENT_S, run.payload.size / SLOWEST_BYTES_PER_S)
-        async with _within(patience_s, "the content"), self._turn:
-            await self._content(reader, run.payload)
+        with self._alone(run.attempt):
+            async with _within(patience_s, "the content"), self._turn:
+                await self._content(reader, run.payload)
         if sentence := self._take_on(run):
             raise Refused(Refusal.NOT_TAKEN, sentence)
+
+    @contextmanager
+    def _alone(self, attempt: int) -> Iterator[None]:
+        """End the stream that was bringing the same: its gateway is slow, so another one was asked. And
+        whoever has one letter holds no more than one place."""
+        mine = asyncio.current_task()
+        assert mine is not None
+        if (earlier := self._coming.get(attempt)) is not None:
+            earlier.cancel("The same task came once more.")
+        self._coming[attempt] = mine
+        try:
+            yield
+        finally:
+            if self._coming.get(attempt) is mine:
+                del self._coming[attempt]
 
     async def _letter(self, reader: StreamReader) -> Run:
         try:
