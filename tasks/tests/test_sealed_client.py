@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from django.utils import timezone
 
 from conftest import MakeNode
@@ -49,7 +52,24 @@ def fleet(make_node: MakeNode) -> SealingFleet:
 
 
 @pytest.fixture
-def script(submitter: User, settings: LazySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def one_connection() -> Iterator[None]:
+    """Requests leave the database connection open, which the test's transaction is in."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def script(
+    submitter: User,
+    one_connection: None,
+    settings: LazySettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
     """A script, at a terminal that is signed in."""
     settings.TASK_ADMISSION = "tasks.tests.sealing.not_refused"
     settings.PLACING_HELD_BACK = "tasks.tests.sealing.none_held_back"
