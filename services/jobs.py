@@ -9,6 +9,7 @@ from django.db import transaction
 
 from fogpanel import live
 from fogpanel.jobs import Run, job
+from nodes.models import Node
 from services.catalogue import SERVICES
 from services.fog_coordinator import canary
 from services.models import ServiceSample, ServiceState, State
@@ -16,6 +17,8 @@ from services.record import Probed, Service
 
 TICK_S = 2.0
 IMPATIENT_S = 5.0
+SETTLING_S = 10.0
+"""After the first node of all has joined others follow, and a service that lacks them is not unwell yet."""
 KEPT = timedelta(days=7)
 
 log = structlog.get_logger(__name__)
@@ -38,8 +41,18 @@ def probe_due(now: datetime) -> None:
         row = rows.get(service.slug)
         if (row is None or row.enabled) and due(service, row, now):
             found = measure(service, row.probed_at if row else None, now)
-            if found is not None:
+            if found is not None and not _is_too_soon(row, found, now):
                 store(service, found, now)
+
+
+def _is_too_soon(row: ServiceState | None, found: Probed, now: datetime) -> bool:
+    """Whether nothing is said of a service yet, whose fog is just coming together."""
+    if found.state == State.OPERATIONAL or (row is not None and row.probed_at is not None):
+        return False
+    first = (
+        Node.objects.exclude(approved_at=None).order_by("id").values_list("approved_at", flat=True).first()
+    )
+    return first is not None and now - first < timedelta(seconds=SETTLING_S)
 
 
 def forget(now: datetime) -> None:

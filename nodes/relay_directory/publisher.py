@@ -12,8 +12,11 @@ from django.utils import timezone
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
 from nodes.relay_directory.facts import RELAY_CHANGED
-from nodes.relay_directory.publishing import pause_s, publish
+from nodes.relay_directory.publishing import newest_number, pause_s, publish
 
+GATHER_S = 1.5
+"""Before the first version: the nodes of a fog that starts come one after the other, and one that came late
+would wait for the next."""
 LOOK_S = 600.0  # also while the broker is away, and with it wakes and jobs
 WAKES = ("node-changed", "node-lost", "node-removed", RELAY_CHANGED)
 
@@ -29,6 +32,8 @@ class Publisher(Tireless):
     def turn(self) -> None:
         self._something.wait(timeout=LOOK_S)
         self._something.clear()
+        if not newest_number():
+            self._pause.wait(GATHER_S)
         publish(timezone.now())
         # What comes now belongs to the next version, and a look reads everything.
         self._pause.wait(pause_s())

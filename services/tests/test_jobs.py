@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from conftest import MakeNode
 from services import jobs
 from services.models import ServiceSample, ServiceState, State
 from services.record import Figure, Probed, Service
@@ -67,6 +68,30 @@ def test_nothing_is_stored_while_a_probe_is_under_way(monkeypatch: pytest.Monkey
     monkeypatch.setattr(jobs, "SERVICES", (service(None),))
     jobs.probe_due(NOW)
     assert not ServiceState.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("first_joined_s_ago", "said"), [(jobs.SETTLING_S - 1, False), (jobs.SETTLING_S, True), (None, True)]
+)
+def test_nothing_bad_is_said_of_a_service_whose_fog_is_just_coming_together(
+    monkeypatch: pytest.MonkeyPatch, make_node: MakeNode, first_joined_s_ago: float | None, said: bool
+) -> None:
+    if first_joined_s_ago is not None:
+        make_node(approved_at=NOW - timedelta(seconds=first_joined_s_ago))
+        make_node(approved_at=NOW)
+    monkeypatch.setattr(jobs, "SERVICES", (service(Probed(State.DEGRADED, "There is no relay.")),))
+    jobs.probe_due(NOW)
+    assert ServiceState.objects.exists() is said
+
+
+def test_what_was_well_before_may_turn_ill_at_any_time(
+    monkeypatch: pytest.MonkeyPatch, make_node: MakeNode
+) -> None:
+    make_node(approved_at=NOW)
+    ServiceState.objects.create(slug="demo", state=State.OPERATIONAL, probed_at=NOW - timedelta(minutes=1))
+    monkeypatch.setattr(jobs, "SERVICES", (service(Probed(State.DEGRADED, "There is no relay.")),))
+    jobs.probe_due(NOW)
+    assert ServiceState.objects.get().state == State.DEGRADED
 
 
 def test_samples_are_kept_for_a_week() -> None:
