@@ -266,7 +266,8 @@ def message(decode: Callable[[str], Any], data: bytes) -> None:
 
 PART = (
     '{"tunnel":7,"port":1080,"open":true,"path":[],"age_s":1.5,"build_ms":9,"stream":"stderr","offset":5,'
-    f'"data":"aGVsbG8=","name":"text","available":true,"memory_mb":1,"sha256":"{bytes(32).hex()}","size":5}}'
+    f'"data":"aGVsbG8=","name":"text","available":true,"memory_mb":1,"sha256":"{bytes(32).hex()}","size":5,'
+    f'"reservation":17,"wrapped":"{b64encode(bytes(80)).decode()}"}}'
 )
 """Of nearly any kind, since fields that a kind does not have are skipped."""
 VALUES = (
