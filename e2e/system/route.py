@@ -17,11 +17,12 @@ from fogagent.messages import (
     decode_from_panel,
     encode_message,
 )
+from fogagent.overlay.onion.cells import CELL_BYTES, unpack
 
 
 class Route:
-    """Of content of ``size`` bytes that was carried for an attempt since ``since``, and of nothing else so
-    large. ``identities`` are those of all agents, by name, hexadecimal."""
+    """Of content of ``size`` bytes that was carried for an attempt since ``since``. No other circuit carried
+    as much. ``identities`` are those of all agents, by name, hexadecimal."""
 
     def __init__(
         self, traffic: Traffic, since: Mark, identities: Mapping[str, str], attempt: int, size: int
@@ -63,11 +64,12 @@ class Route:
         return any(isinstance(message, kind) for message in self._messages(name))
 
     def _large(self, name: str, way: Way) -> set[str]:
-        sizes: Counter[str] = Counter()
+        """At the other end of which links there is a circuit that carried as much."""
+        sizes: Counter[tuple[str, int]] = Counter()
         for record in self._records[name]:
-            if (record.of, record.way) == ("link", way):
-                sizes[record.peer] += len(record.data)
-        return {self._names[peer] for peer, size in sizes.items() if size >= self._size}
+            if (record.of, record.way, len(record.data)) == ("link", way, CELL_BYTES):
+                sizes[record.peer, unpack(record.data).circuit] += CELL_BYTES
+        return {self._names[peer] for (peer, _), size in sizes.items() if size >= self._size}
 
     def _named(self, texts: Iterable[bytes]) -> set[str]:
         together = b"\n".join(texts)

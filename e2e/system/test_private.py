@@ -20,12 +20,13 @@ from e2e.system.private_fog import AGENTS, GATEWAYS, NODES, PrivateFog
 from e2e.system.route import Route
 from e2e.system.sealed_work import SealedStream
 from e2e.system.submitter import Private, Submitter, seal
-from fogagent.messages import Outcome
+from fogagent.messages import MAX_STDIN_BYTES, Outcome
 
 RESEAL_S = 10
 NEAR = NODES[:3]
 """They are of one region, and so reserved before the other one."""
-LARGE = 600_000
+MEASURED_BY = 1024 * 1024
+"""So many bytes cross a circuit, each way, by which a relay is measured."""
 LEVELS = ("private", "confidential")
 TASKS = 40
 ANOTHER_WITHIN_S = 10
@@ -123,10 +124,12 @@ def test_nothing_of_what_is_inside_is_found_outside(fog: PrivateFog, submitter: 
 
 def test_each_station_knows_its_neighbours_only(fog: PrivateFog, submitter: Submitter) -> None:
     before = fog.traffic.mark()
-    task = submitter.hand_in(seal("confidential", b"print(7)", stdin=secrets.token_bytes(LARGE)))
+    task = submitter.hand_in(seal("confidential", b"print(7)", stdin=secrets.token_bytes(MAX_STDIN_BYTES)))
+    size = len(task.sealed.content)
+    assert size > 3 * MEASURED_BY / 2, "it stands out from what relays are measured by"
     ended = submitter.wait(task)
     [(attempt,)] = fog.select("SELECT id FROM tasks_attempt WHERE task_id = ?", task.id)
-    route = Route(fog.traffic, before, fog.identities(), attempt, LARGE)
+    route = Route(fog.traffic, before, fog.identities(), attempt, size)
     path = route.path()
     gateway, *_, node = path
     assert (len(set(path)), node) == (4, ended["node"]["name"])
