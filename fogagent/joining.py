@@ -23,7 +23,7 @@ from fogagent.identity import Identity
 from fogagent.instructions import ExitCode
 from fogagent.messages import DriverFact, Facts
 from fogagent.overlay.part import BadPart, overlay_part
-from fogagent.shell import Agent
+from fogagent.shell.agent import Agent
 
 log = logging.getLogger("fogagent")
 

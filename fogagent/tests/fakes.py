@@ -40,7 +40,8 @@ from fogagent.messages import (
     encode_frame,
 )
 from fogagent.overlay.part import Part
-from fogagent.shell import Agent, Workers
+from fogagent.shell.agent import Agent
+from fogagent.shell.jobs import Workers
 
 T = TypeVar("T")
 

@@ -44,7 +44,7 @@ from fogagent.sealing.content import new_content_key, seal_bytes
 from fogagent.sealing.errors import SealingError
 from fogagent.sealing.task import SealedSpec, Terms, open_task
 from fogagent.sealing.wrapping import TASK, binding, wrap_key
-from fogagent.shell import Workers
+from fogagent.shell.jobs import Workers
 from fogagent.tests import driver_modules as modules
 from fogagent.tests.fakes import FakePanel, FakeWorkers, agent_for, at_work, succeeded
 from fogagent.tests.sealed_orders import (

@@ -32,7 +32,7 @@ from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.letters import write
 from fogagent.overlay.part import Part
 from fogagent.sealing.task import Reservation, SealedSpec, SealedTask, Terms, seal_task
-from fogagent.shell import Agent
+from fogagent.shell.agent import Agent
 from fogagent.tests.fakes import FakePanel, FakeWorkers, agent_for, at_work
 from fogagent.tests.letters import CONTENT, PANEL, blob, sealed_run
 from fogagent.tests.overlay_fakes import until
@@ -155,7 +155,7 @@ async def test_large_content_is_fetched_from_the_panel_and_carried(tmp_path: Pat
         assert (told.ok, told.sentence, told.size) == (True, "", len(content))
         assert (await node.panel.hears(Finished)).outcome is Outcome.SUCCEEDED
         assert node.panel.heard(Fetch) == []
-        await until(lambda: not any(each.agent._blobs.held(9) for each in (gateway, node)))
+        await until(lambda: not any(each.agent._cache.held(9) for each in (gateway, node)))
 
 
 async def test_an_agent_that_stops_takes_nothing_on(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ async def test_what_fails_in_a_gateway_is_told_and_ends_nothing_else(
 
 async def test_content_that_vanished_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fog(tmp_path) as (gateway, node):
-        blobs = gateway.agent._blobs
+        blobs = gateway.agent._cache
 
         def find(sha256: str) -> tuple[bool, int]:
             return True, 0

@@ -17,7 +17,7 @@ from fogagent.messages import DirectoryNews, DirectoryWanted, Heartbeat
 from fogagent.overlay.directory import Changes, encode_changes
 from fogagent.overlay.directory_file import DirectoryFile
 from fogagent.overlay.directory_parts import cut
-from fogagent.shell import Agent
+from fogagent.shell.agent import Agent
 from fogagent.tests.directories import PANEL, PANEL_KEY, by_identity, relay, signed
 from fogagent.tests.fakes import FakePanel, FakeWorkers, agent_for, at_work
 

@@ -1,4 +1,4 @@
-"""The overlay's side of the agent's shell: does what the state machine wants of it, feeds back what happens.
+"""What the state machine wants of the overlay, and what happens there.
 
 Nothing that fails in the overlay may end the agent, whose jobs know nothing of it: it is logged instead.
 """
@@ -8,33 +8,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from random import Random
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
 from fogagent.blobs import BlobCache
-from fogagent.events import Brought, CarryEnded, CircuitTrialEnded, Event, OverlayChanged, OverlayStarted
+from fogagent.events import Brought, CarryEnded, CircuitTrialEnded, OverlayChanged, OverlayStarted
 from fogagent.home import Home
 from fogagent.identity import Identity
-from fogagent.messages import Blob, Carried, Carry, CircuitTried, FromAgent, Run, TryCircuit, TunnelSpec
+from fogagent.instructions import AnswerGateway, Bring, OpenTunnels, RunTrial
+from fogagent.messages import Blob, Carried, Carry, CircuitTried, Run, TryCircuit, TunnelSpec
 from fogagent.overlay import letters
 from fogagent.overlay.carrying import not_carried
 from fogagent.overlay.directory import Directory
 from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
 from fogagent.overlay.receiving import Receiver
+from fogagent.shell.wiring import Feed, Post, Spawn
 
 NO_PART = "This node takes no part in the overlay."
 
 log = logging.getLogger("fogagent")
-
-Feed = Callable[[Event], None]
-Post = Callable[[FromAgent], None]
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class OverlayShell:
@@ -85,16 +83,16 @@ class OverlayShell:
             with _contained("telling how it is"):
                 self._post(self._overlay.status())
 
-    def open_tunnels(self, specs: Sequence[TunnelSpec]) -> None:
+    def open_tunnels(self, instruction: OpenTunnels) -> None:
         if self._overlay is not None:
-            self._spawn(self._set_tunnels(self._overlay, specs))
+            self._spawn(self._set_tunnels(self._overlay, instruction.specs))
 
     async def _set_tunnels(self, overlay: Overlay, specs: Sequence[TunnelSpec]) -> None:
         with _contained("opening tunnels"):
             await overlay.set_tunnels(specs)
 
-    def run_trial(self, order: TryCircuit) -> None:
-        self._spawn(self._try_circuit(order))
+    def run_trial(self, instruction: RunTrial) -> None:
+        self._spawn(self._try_circuit(instruction.order))
 
     async def _try_circuit(self, order: TryCircuit) -> None:
         tried = CircuitTried(trial=order.trial, ok=False, sentence=NO_PART)
@@ -107,8 +105,8 @@ class OverlayShell:
 
     # --- Carrying ----------------------------------------------------------------------------------
 
-    def bring(self, order: Carry, within_s: float) -> None:
-        self._spawn(self._carry(order, within_s))
+    def bring(self, instruction: Bring) -> None:
+        self._spawn(self._carry(instruction.order, instruction.within_s))
 
     async def _carry(self, order: Carry, within_s: float) -> None:
         carried = not_carried(order, NO_PART)
@@ -139,9 +137,9 @@ class OverlayShell:
         self._feed(Brought(run))
         return self._refusal
 
-    def answer_gateway(self, refusal: str) -> None:
+    def answer_gateway(self, instruction: AnswerGateway) -> None:
         """What the state machine says, while it is fed what was brought."""
-        self._refusal = refusal
+        self._refusal = instruction.refusal
 
     # --- The end -----------------------------------------------------------------------------------
 
