@@ -18,6 +18,7 @@ from fogagent.home import Home
 from fogagent.messages import TryCircuit, TunnelSpec, decode_from_agent, encode_frame
 from fogagent.overlay import exit_streams
 from fogagent.overlay import overlay as overlay_module
+from fogagent.overlay.onion.cells import RelayCommand
 from fogagent.overlay.onion.errors import Reason as CircuitReason
 from fogagent.overlay.onion.pace import Pace
 from fogagent.overlay.onion.path import Wishes
@@ -312,6 +313,22 @@ async def test_nothing_is_dialled_any_more_for_a_client_that_has_gone(
         await until(lambda: len(exits) == 1)
         opening.cancel()
         await until(lambda: len(exits) == 0)
+
+
+@pytest.mark.asyncio
+async def test_a_client_cannot_make_an_exit_lose_count_of_its_connections(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        async with nodes(tmp_path, ("entry",), GUARD, EXIT, allow="lab=127.0.0.0/8") as made:
+            exits = made[2].overlay._exits
+            stream = await made[0].open(Wishes(hops=2), port)
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            with connection:
+                stream._streams.carrier.send(RelayCommand.CONNECTED, stream.number, b"")
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 1), 5)
+            await until(lambda: stream.ending is not None and len(exits) == 0)
 
 
 @pytest.mark.asyncio

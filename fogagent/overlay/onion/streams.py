@@ -180,6 +180,13 @@ class Stream:
             left -= len(part)
         return b"".join(parts)
 
+    def was_accepted(self) -> None:
+        """The other end has accepted it. Raises ProtocolError where that is not for it to do, or was done."""
+        if self.opened or self._streams.accepts:
+            raise ProtocolError("A stream was accepted that nobody waits for.")
+        self.opened = True
+        self.on_settled()
+
     def acknowledged(self) -> None:
         self._window.acknowledged()
         self._streams.wants_to_send(self)
@@ -271,6 +278,11 @@ class Streams:
         return len(self._open)
 
     @property
+    def accepts(self) -> bool:
+        """Whether it is the other end that opens streams, and this one that accepts them."""
+        return self._on_begin is not None
+
+    @property
     def stored(self) -> int:
         """Cells of all streams, those included that are over and that somebody still reads."""
         return sum(stream.stored for stream in (*self._open.values(), *self._unread))
@@ -352,8 +364,7 @@ class Streams:
 
 
 def _connected(stream: Stream, message: Message) -> None:
-    stream.opened = True
-    stream.on_settled()
+    stream.was_accepted()
 
 
 def _finished(stream: Stream, message: Message) -> None:
