@@ -170,7 +170,8 @@ class ExitPolicy:
     ``panel`` are the host of the panel and the addresses it resolves to: none of them is dialled, on any
     port, whatever is allowed; only an allowance with a port may lift that, for ports other than
     ``panel_port``. ``own`` are the addresses of this machine's interfaces: what listens on them may trust
-    whoever comes from the machine itself.
+    whoever comes from the machine itself, so a network that is allowed does not let them in; naming the very
+    address or a port does. `know` replaces what was known of both.
     """
 
     def __init__(
@@ -183,14 +184,19 @@ class ExitPolicy:
     ) -> None:
         self.allowances = tuple(allowances)
         hosts = [host.strip("[]") for host in panel]
-        self._panel = frozenset(address for host in hosts if (address := read_address(host)) is not None)
-        self._panel_names = frozenset(_normal(host) for host in hosts)
+        self._panel_given = _addresses(hosts)
+        self.panel_names = frozenset(_normal(host) for host in hosts if read_address(host) is None)
         self._panel_port = panel_port
-        self._own = frozenset(address for text in own if (address := read_address(text)) is not None)
+        self.know(panel=(), own=own)
+
+    def know(self, *, panel: Iterable[str], own: Iterable[str]) -> None:
+        """The addresses that the panel's names lead to now, and those that this machine has now."""
+        self._panel = self._panel_given | _addresses(panel)
+        self._own = frozenset(address for address in _addresses(own) if not address.is_loopback)
 
     def refusal_of_name(self, name: str) -> Refusal | None:
         """Why this host name is not even resolved; None where only its addresses decide."""
-        if _normal(name) in self._panel_names:
+        if _normal(name) in self.panel_names:
             return _refusal(name, Rule.PANEL)
         return None
 
@@ -213,10 +219,11 @@ class ExitPolicy:
         forms = [address, *embedded(address)]
         if self._panel.intersection(forms) and (port == self._panel_port or not by_port):
             return _refusal(address, Rule.PANEL)
+        named = by_port or any(allowance.network.num_addresses == 1 for allowance in covering)
+        if self._own.intersection(forms) and not named:
+            return _refusal(address, Rule.THIS_MACHINE)
         if covering:
             return None
-        if self._own.intersection(forms):
-            return _refusal(address, Rule.THIS_MACHINE)
         for form in forms:
             if rule := _special(form):
                 return _refusal(address, rule, form)
@@ -232,6 +239,10 @@ def read_address(text: str) -> Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def _addresses(texts: Iterable[str]) -> frozenset[Address]:
+    return frozenset(address for text in texts if (address := read_address(text)) is not None)
 
 
 def embedded(address: Address) -> list[IPv4Address]:

@@ -6,6 +6,8 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
 
 import psutil
 
@@ -13,6 +15,8 @@ from fogagent.overlay.exit_policy import ExitPolicy, read_address
 from fogagent.overlay.stream import BadTarget, Reason, StreamRefused, Target
 
 MOST_ADDRESSES = 8
+LOOKED_EVERY_S = 60.0
+"""Between two looks at where the panel and this machine are."""
 RESOLVING_SHARE = 0.5
 """Of the time that dialling may take; a name whose servers are silent must leave some for its addresses."""
 
@@ -46,6 +50,24 @@ async def resolve(host: str, port: int) -> list[str]:
         _resolvers, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     )
     return [_numeric(place) for *_, place in found]
+
+
+async def keep_known(
+    policy: ExitPolicy,
+    *,
+    every_s: float = LOOKED_EVERY_S,
+    resolve: Resolve = resolve,
+    own: Callable[[], list[str]] = own_addresses,
+) -> None:
+    """Have ``policy`` know where the panel's names lead and which addresses this machine has, which both
+    change in time; until cancelled. A name that cannot be resolved leads where it led before."""
+    led: dict[str, list[str]] = {}
+    while True:
+        for name in policy.panel_names:
+            with suppress(OSError, UnicodeError):
+                led[name] = await resolve(name, 0)
+        policy.know(panel=chain.from_iterable(led.values()), own=own())
+        await asyncio.sleep(every_s)
 
 
 async def dial(

@@ -32,6 +32,7 @@ from fogagent.overlay.carrying import carry, not_carried
 from fogagent.overlay.certificates import LinkCertificate
 from fogagent.overlay.directory import Directory
 from fogagent.overlay.exit_streams import ExitStreams, connect_to
+from fogagent.overlay.exits import keep_known
 from fogagent.overlay.frames import Kind
 from fogagent.overlay.link_errors import CannotListen, Unreachable
 from fogagent.overlay.links import Link, Links, Peer
@@ -119,6 +120,8 @@ class Overlay:
         self._spawn(self.client.run())
         self._spawn(self._save_now_and_then())
         self._spawn(self._relieve_now_and_then())
+        if (policy := self._part.exit_policy) is not None:
+            self._spawn(keep_known(policy))
         return OverlayFacts(
             onion_key=self._onion_secret.public_key().public_bytes_raw(),
             certificate=self._certificate.der,

@@ -265,3 +265,23 @@ def test_the_exits_own_public_addresses_are_refused_unless_allowed() -> None:
     assert rule("8.8.4.4", 22, policy) == rule("2606:4700::9", 22, policy) == Rule.THIS_MACHINE
     assert rule("64:ff9b::8.8.4.4", 22, policy) == Rule.THIS_MACHINE
     assert rule("8.8.4.4", 80, policy) is None
+
+
+def test_a_network_that_is_allowed_does_not_let_in_the_exit_itself() -> None:
+    policy = ExitPolicy(
+        map(Allowance.parse, ("lab=10.1.0.0/16", "six=[fd00:1::/64]", "here=10.1.0.6")),
+        own=["10.1.0.5", "10.1.0.6", "fd00:1::5", "127.0.0.1"],
+    )
+    assert rule("10.1.0.5", 22, policy) == rule("fd00:1::5", 22, policy) == Rule.THIS_MACHINE
+    assert rule("10.1.0.6", 22, policy) is rule("10.1.0.7", 22, policy) is None
+    assert rule("127.0.0.1", 22, allowing("lab=127.0.0.0/8")) is None
+
+
+def test_where_the_panel_and_the_exit_are_now_replaces_where_they_were() -> None:
+    policy = ExitPolicy(panel=["panel.example", "9.9.9.1"], own=["8.8.4.4"])
+    assert rule("9.9.9.9", 443, policy) is None
+    policy.know(panel=["9.9.9.9", "2606:4700::1"], own=["8.8.8.8"])
+    assert rule("9.9.9.9", 443, policy) == rule("2606:4700::1", 1, policy) == Rule.PANEL
+    assert rule("9.9.9.1", 443, policy) == Rule.PANEL
+    assert rule("8.8.8.8", 443, policy) == Rule.THIS_MACHINE
+    assert rule("8.8.4.4", 443, policy) is None

@@ -11,7 +11,7 @@ import pytest
 
 from fogagent.overlay import exits
 from fogagent.overlay.exit_policy import Allowance, ExitPolicy
-from fogagent.overlay.exits import ExitRefused, dial, own_addresses
+from fogagent.overlay.exits import ExitRefused, dial, keep_known, own_addresses
 from fogagent.overlay.stream import Reason, StreamRefused
 from fogagent.tests.overlay_fakes import needs_ipv6
 
@@ -220,3 +220,21 @@ def test_zones_are_kept_so_that_they_can_be_refused() -> None:
     assert exits._numeric(("fe80::1%eth0", 80, 0, 2)) == "fe80::1%eth0"
     assert exits._numeric(("2606:4700::1", 80, 0, 0)) == "2606:4700::1"
     assert exits._numeric(("1.1.1.1", 80)) == "1.1.1.1"
+
+
+@pytest.mark.asyncio
+async def test_the_panel_is_refused_at_whatever_address_its_name_leads_to() -> None:
+    policy = ExitPolicy(panel=["panel.example"])
+    names = Names(["9.9.9.9"], OSError("no answer"), ["9.9.9.8"])
+    machine = [["8.8.8.8"], ["8.8.8.8"], ["8.8.4.4"]]
+    refused: list[list[str]] = []
+
+    def own() -> list[str]:
+        refused.append([a for a in ("9.9.9.9", "9.9.9.8", "8.8.8.8", "8.8.4.4") if policy.refusal(a, 443)])
+        return machine.pop(0)
+
+    with pytest.raises(IndexError):  # no more is answered
+        await keep_known(policy, every_s=0, resolve=names, own=own)
+    assert refused == [[], ["9.9.9.9", "8.8.8.8"], ["9.9.9.9", "8.8.8.8"]]
+    assert policy.refusal("9.9.9.8", 443) and policy.refusal("8.8.4.4", 443)
+    assert not policy.refusal("9.9.9.9", 443)
