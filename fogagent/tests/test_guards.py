@@ -165,6 +165,20 @@ def test_a_clock_that_was_set_back_keeps_nobody_waiting() -> None:
     assert guards.usable(ALL, NOW - DAY_S) == [A, B, C]
 
 
+def test_a_clock_that_was_ahead_does_not_keep_guards_for_ever() -> None:
+    guards = Guards()
+    for identity in (A, B):
+        guards.keep(identity, Random(1), NOW + 3650 * DAY_S)
+    guards.reached(A, NOW + 3650 * DAY_S)
+    guards.usable(frozenset({A}), NOW + 3650 * DAY_S)  # which leaves B unlisted since then
+    assert guards.usable(frozenset({A}), NOW) == [A]
+    assert {each.since for each in guards.kept} == {NOW}
+    guards.usable(frozenset({A}), NOW + UNLISTED_S)
+    assert [each.identity for each in guards.kept] == [A]
+    guards.usable(frozenset({A}), NOW + LIFETIME_S)
+    assert guards.kept == ()
+
+
 def test_forgotten_when_it_has_left_the_directory_for_long() -> None:
     guards = three()
     guards.usable(frozenset({B, C}), NOW)

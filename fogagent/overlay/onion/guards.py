@@ -54,9 +54,18 @@ class Guard(msgspec.Struct, frozen=True):
     def since(self) -> float:
         return self.drawn_at if self.confirmed_at is None else self.confirmed_at
 
+    def by_clock(self, now: float) -> Guard:
+        """With no time that is still to come: it was noted by a clock that was ahead, and what counts from
+        it counts from now on, lest the guard be kept for ever."""
+        later = [name for name in _TIMES if (getattr(self, name) or now) > now]
+        return msgspec.structs.replace(self, **dict.fromkeys(later, now)) if later else self
+
     def is_over(self, now: float) -> bool:
         gone = self.unlisted_at is not None and now >= self.unlisted_at + UNLISTED_S
         return gone or now >= self.since + self.lasts_s
+
+
+_TIMES = ("drawn_at", "confirmed_at", "unlisted_at")
 
 
 @dataclass(frozen=True)
@@ -181,6 +190,7 @@ class Guards:
         return [each for each in self.kept if each.unlisted_at is None]
 
     def _look_at(self, guard: Guard, listed: bool, now: float) -> None:
+        guard = guard.by_clock(now)
         if listed:
             guard = msgspec.structs.replace(guard, unlisted_at=None)
         elif guard.unlisted_at is None:
