@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
+from typing import Any
 
 import psutil
 
@@ -17,6 +19,8 @@ from fogagent.overlay.stream import BadTarget, Reason, StreamRefused, Target
 MOST_ADDRESSES = 8
 LOOKED_EVERY_S = 60.0
 """Between two looks at where the panel and this machine are."""
+LOOK_UPS_MOST = 256
+"""With those that wait for a thread, wanted or abandoned: clients come and go faster than names are found."""
 RESOLVING_SHARE = 0.5
 """Of the time that dialling may take; a name whose servers are silent must leave some for its addresses."""
 
@@ -26,6 +30,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 # A look-up cannot be interrupted, only abandoned. Names whose servers never answer must not use up the
 # threads that the rest of the agent works with, so the exit has a few of its own.
 _resolvers = ThreadPoolExecutor(16, "exit-resolver")
+_room = threading.BoundedSemaphore(LOOK_UPS_MOST)
 
 # What failed at several addresses is told by the reason that says most.
 _TELLING = (Reason.REFUSED, Reason.TIMEOUT, Reason.UNREACHABLE)
@@ -46,10 +51,24 @@ def own_addresses() -> list[str]:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    found = await asyncio.get_running_loop().run_in_executor(
-        _resolvers, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    )
+    if not _room.acquire(blocking=False):
+        raise OSError(f"this exit has {LOOK_UPS_MOST} names to look up already")
+    abandoned = threading.Event()
+    looking = _resolvers.submit(_look_up, host, port, abandoned)
+    try:
+        # Not cancelled itself, which would leave it in the queue and tell us that it has gone from there.
+        found = await asyncio.shield(asyncio.wrap_future(looking))
+    finally:
+        abandoned.set()
     return [_numeric(place) for *_, place in found]
+
+
+def _look_up(host: str, port: int, abandoned: threading.Event) -> list[tuple[Any, ...]]:
+    """In a thread; nothing for who has gone before it was his turn."""
+    try:
+        return [] if abandoned.is_set() else socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    finally:
+        _room.release()
 
 
 async def keep_known(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 
@@ -13,7 +14,7 @@ from fogagent.overlay import exits
 from fogagent.overlay.exit_policy import Allowance, ExitPolicy
 from fogagent.overlay.exits import ExitRefused, dial, keep_known, own_addresses
 from fogagent.overlay.stream import Reason, StreamRefused
-from fogagent.tests.overlay_fakes import needs_ipv6
+from fogagent.tests.overlay_fakes import needs_ipv6, until
 
 
 class Names:
@@ -238,3 +239,30 @@ async def test_the_panel_is_refused_at_whatever_address_its_name_leads_to() -> N
     assert refused == [[], ["9.9.9.9", "8.8.8.8"], ["9.9.9.9", "8.8.8.8"]]
     assert policy.refusal("9.9.9.8", 443) and policy.refusal("8.8.4.4", 443)
     assert not policy.refusal("9.9.9.9", 443)
+
+
+@pytest.mark.asyncio
+async def test_clients_that_come_and_go_leave_no_queue_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    asked: list[str] = []
+
+    def silent(host: str, port: int, **how: object) -> list[object]:
+        asked.append(host)
+        answered.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    try:
+        for number in range(2 * exits.LOOK_UPS_MOST):
+            looking = asyncio.create_task(exits.resolve(f"{number}.example", 80))
+            await asyncio.sleep(0)
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        with pytest.raises(OSError, match="to look up already"):
+            await exits.resolve("one-more.example", 80)
+        assert exits._resolvers._work_queue.qsize() <= exits.LOOK_UPS_MOST
+    finally:
+        answered.set()
+    await until(lambda: exits._resolvers._work_queue.empty())
+    assert len(asked) <= exits._resolvers._max_workers, "nobody waits for the others"
+    assert await exits.resolve("again.example", 80) == []
