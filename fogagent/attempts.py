@@ -1,89 +1,27 @@
-"""What an agent keeps of each attempt: the order, the work while it lasts, that it has ended."""
+"""The attempts that a node has taken on, each from its order to its one `Finished`."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
 
-from fogagent.messages import MAX_MODULE_BYTES, MAX_SEALED_BYTES, MAX_STDIN_BYTES, Blob, Run
-from fogagent.output import OutputBuffer
+from fogagent.downloads import Downloads
+from fogagent.events import Ended, JobBegan, Moment, Output
+from fogagent.instructions import CancelJob, Forget, Instruction, Keep, Obtain, StartJob
+from fogagent.messages import MAX_SENTENCE, Ack, Blob, Cancel, Finished, Outcome, Run, Stream
+from fogagent.output import REPORT_BYTES, pieces_of
+from fogagent.reports import Unacknowledged
+from fogagent.run_rules import complaint
+from fogagent.work import Work
 
 REMEMBERED_ATTEMPTS = 100_000
 """Ended attempts kept in mind, so that a late repetition of their orders is not carried out."""
+REPORT_EVERY_S = 0.15
+"""How long output is gathered, and how long a job must run to be worth a `Started`."""
+MAX_HOLDING = 10_000
 
-
-class Kept(NamedTuple):
-    """A report found in the spool when the agent starts."""
-
-    seq: int
-    attempt: int
-    final: bool  # it is the attempt's Finished
-
-
-@dataclass(slots=True)
-class Work:
-    """An attempt taken on and not ended: waiting for blobs or a worker, or running."""
-
-    run: Run
-    since: float | None = None  # the tick at which a worker began with it
-    missing: set[str] = field(default_factory=set)
-    announced: bool = False
-    output: OutputBuffer = field(default_factory=OutputBuffer)
-
-
-class Unacknowledged:
-    """The reports that the panel has not acknowledged.
-
-    The end of an attempt is forgotten last, whatever is acknowledged first: a restart that found other
-    reports of an attempt but no end of it would take it for interrupted, and end it once more.
-    """
-
-    def __init__(self, kept: Iterable[Kept] = ()) -> None:
-        self._attempts: dict[int, int] = {}  # by report
-        self._left: dict[int, set[int]] = defaultdict(set)  # reports that are to be acknowledged, by attempt
-        self._ends: dict[int, int] = {}  # by attempt
-        for report in kept:
-            self.add(report.seq, report.attempt, final=report.final)
-
-    def add(self, seq: int, attempt: int, *, final: bool = False) -> None:
-        self._attempts[seq] = attempt
-        self._left[attempt].add(seq)
-        if final:
-            self._ends[attempt] = seq
-
-    def attempts(self) -> Iterable[int]:
-        """Those of which there are reports, by the oldest of them."""
-        return dict.fromkeys(self._attempts.values())
-
-    def ended(self) -> Collection[int]:
-        return self._ends.keys()
-
-    def unfinished(self) -> list[int]:
-        """Those of which there are reports, but not of their end."""
-        return sorted(self._left.keys() - self._ends.keys())
-
-    def acknowledge(self, seqs: Iterable[int]) -> list[int]:
-        """The panel has stored these; returns which reports may be forgotten."""
-        forgotten: list[int] = []
-        for seq in seqs:
-            if (attempt := self._attempts.get(seq)) is not None:
-                forgotten += self._stored(seq, attempt)
-        return forgotten
-
-    def _stored(self, seq: int, attempt: int) -> list[int]:
-        left, end = self._left[attempt], self._ends.get(attempt)
-        left.discard(seq)
-        forgotten = [] if seq == end else [seq]
-        if not left:
-            del self._left[attempt]
-            if end is not None:
-                forgotten.append(self._ends.pop(attempt))
-        for each in forgotten:
-            del self._attempts[each]
-        return forgotten
+INTERRUPTED = "The agent was restarted while this attempt was running."
+CANCELLED_BEFORE = "Cancelled before this node had started it."
+CANCELLED_HERE = "Cancelled."
 
 
 class Memory:
@@ -101,32 +39,153 @@ class Memory:
             del self._attempts[next(iter(self._attempts))]
 
 
-def complaint(run: Run) -> str:
-    """Why the order cannot be right, as a sentence for the task's owner, or nothing."""
-    if run.sealed is not None and (wrong := _wrong_beside_sealed(run)):
-        return wrong
-    for what, blob, most in (
-        ("payload", run.payload, MAX_MODULE_BYTES if run.sealed is None else MAX_SEALED_BYTES),
-        ("stdin", run.stdin, MAX_STDIN_BYTES),
-    ):
-        if blob is None:
-            continue
-        if blob.size > most:
-            return f"{what}: must have at most {most} bytes, has {blob.size}."
-        if blob.inline is not None and not _fits(blob, blob.inline):
-            return f"{what}: its content does not fit its hash {blob.sha256[:12]}…"
-    return ""
+class Attempts:
+    """Contains and counts those that have not ended."""
 
+    def __init__(
+        self,
+        reports: Unacknowledged,
+        downloads: Downloads,
+        done_with: Callable[[Blob | None], Iterator[Instruction]],
+    ) -> None:
+        """``done_with`` says what to do about the sealed content of one that is over, if it has any."""
+        self._reports, self._downloads, self._done_with = reports, downloads, done_with
+        self._ended = Memory(reports.ended())
+        self._works: dict[int, Work] = {}
+        self.report_at: float | None = None
+        """The tick at which `on_tick` should be called."""
 
-def _wrong_beside_sealed(run: Run) -> str:
-    if run.payload is None:
-        return "payload: must be the sealed task."
-    for what in ("image", "args", "env", "stdin"):
-        if getattr(run, what):
-            return f"{what}: must be inside the sealed task, not beside it."
-    return ""
+    def __len__(self) -> int:
+        return len(self._works)
 
+    def __contains__(self, attempt: int) -> bool:
+        return attempt in self._works
 
-def _fits(blob: Blob, content: bytes) -> bool:
-    # As with what is fetched: by its hash the panel, and a submitter who is told, know what ran.
-    return len(content) == blob.size and sha256(content).hexdigest() == blob.sha256
+    def held(self) -> list[int]:
+        """Those that the panel must not give to others."""
+        # Running work comes first. What is beyond the limit is given to another node, which costs
+        # time but loses nothing: only one of two results is accepted.
+        return list(dict.fromkeys([*self._works, *self._reports.attempts()]))[:MAX_HOLDING]
+
+    def payloads(self) -> Iterator[Blob | None]:
+        return (work.run.payload for work in self._works.values())
+
+    # --- Orders ------------------------------------------------------------------------------------
+
+    def end_interrupted(self, now: Moment) -> Iterator[Instruction]:
+        """At the start: what an earlier life of the agent has begun and not ended."""
+        for attempt in self._reports.unfinished():
+            yield from self._finish(attempt, Outcome.UNKNOWN, INTERRUPTED, now)
+
+    def take(self, run: Run, now: Moment) -> Iterator[Instruction]:
+        """An order has come, perhaps not for the first time."""
+        if run.attempt in self._works or run.attempt in self._ended:
+            return
+        if wrong := complaint(run):
+            yield from self._finish(run.attempt, Outcome.INVALID, wrong, now)
+            return
+        work = self._works[run.attempt] = Work(run, self._reports)
+        for blob in (run.payload, run.stdin):
+            if blob is not None and blob.inline is None and blob.sha256 not in work.missing:
+                work.missing.add(blob.sha256)
+                if self._downloads.want(blob, run.attempt):
+                    yield Obtain(blob)
+        if not work.missing:
+            yield StartJob(run)
+
+    def cancel(self, cancel: Cancel, now: Moment) -> Iterator[Instruction]:
+        work = self._works.get(cancel.attempt)
+        if work is not None and not work.missing:
+            yield CancelJob(cancel.attempt, cancel.sentence or CANCELLED_HERE)
+        elif work is not None:
+            yield from self._finish(cancel.attempt, Outcome.CANCELLED, cancel.sentence, now)
+        elif cancel.attempt not in self._ended:
+            # Never seen: its Run may come later and must then find it ended; the panel must hear
+            # of an end in any case, or it would wait for one for ever.
+            yield from self._finish(cancel.attempt, Outcome.CANCELLED, CANCELLED_BEFORE, now)
+
+    # --- Their blobs -------------------------------------------------------------------------------
+
+    def fetched(self, sha256: str, waiting: Iterable[int]) -> Iterator[Instruction]:
+        """A blob that these waited for, and perhaps others, is in the cache."""
+        for work in self._missing(sha256, waiting):
+            work.missing.discard(sha256)
+            if not work.missing:
+                yield StartJob(work.run)
+
+    def lost(self, sha256: str, waiting: Iterable[int], sentence: str, now: Moment) -> Iterator[Instruction]:
+        """A blob that these waited for, and perhaps others, will not come."""
+        for work in self._missing(sha256, waiting):
+            yield from self._finish(work.run.attempt, Outcome.CRASHED, sentence, now)
+
+    def _missing(self, sha256: str, waiting: Iterable[int]) -> list[Work]:
+        works = (self._works.get(attempt) for attempt in waiting)
+        return [work for work in works if work is not None and sha256 in work.missing]
+
+    # --- At work, and after it ---------------------------------------------------------------------
+
+    def on_job_began(self, event: JobBegan, now: Moment) -> Iterable[Instruction]:
+        work = self._works.get(event.attempt)
+        if work is not None:
+            work.since = now.tick
+            self._report_soon(now)
+        return ()
+
+    def on_output(self, event: Output, now: Moment) -> Iterator[Instruction]:
+        work = self._works.get(event.attempt)
+        if work is None or work.since is None:
+            return
+        work.output.add(event.piece)
+        self._report_soon(now)
+        if work.output.size >= REPORT_BYTES:
+            yield from work.progress(work.since, now)
+
+    def _report_soon(self, now: Moment) -> None:
+        if self.report_at is None:
+            self.report_at = now.tick + REPORT_EVERY_S
+
+    def on_tick(self, now: Moment) -> Iterator[Instruction]:
+        if self.report_at is None or now.tick < self.report_at:
+            return
+        self.report_at = None
+        for work in self._works.values():
+            yield from self._report_due(work, now)
+
+    def _report_due(self, work: Work, now: Moment) -> Iterator[Instruction]:
+        if work.since is None:
+            return
+        if work.announced or now.tick - work.since >= REPORT_EVERY_S:
+            yield from work.progress(work.since, now)
+        else:  # so short so far that its Finished may well say it all
+            self._report_soon(now)
+
+    def end(self, event: Ended) -> Iterator[Instruction]:
+        work = self._works.pop(event.attempt, None)
+        if work is None:
+            return
+        self._ended.add(event.attempt)
+        for piece in pieces_of(Stream.SEALED, event.sealed):
+            work.output.add(piece)
+        yield from work.end(event.result)
+        yield from self._done_with(work.sealed_content)
+
+    def on_ack(self, ack: Ack, now: Moment) -> Iterable[Instruction]:
+        stored = self._reports.acknowledge(ack.seqs)
+        return (Forget(stored),) if stored else ()
+
+    def _finish(self, attempt: int, outcome: Outcome, sentence: str, now: Moment) -> Iterator[Instruction]:
+        """End an attempt that did not run, or of which nothing more is known."""
+        work = self._works.pop(attempt, None)
+        self._downloads.abandon(attempt)
+        self._ended.add(attempt)
+        yield Keep(
+            Finished(
+                seq=self._reports.number(attempt, final=True),
+                attempt=attempt,
+                at=now.at,
+                outcome=outcome,
+                sentence=(sentence or CANCELLED_HERE)[:MAX_SENTENCE],
+            )
+        )
+        if work is not None:
+            yield from self._done_with(work.sealed_content)

@@ -27,9 +27,6 @@ class Downloads:
     def __init__(self) -> None:
         self._open: dict[str, Download] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._open)
-
     def want(self, blob: Blob, attempt: int) -> bool:
         """Note who waits for it. True if nobody did before, so that it must be looked for."""
         known = blob.sha256 in self._open

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from fogagent.attempts import Kept
+from fogagent.reports import Kept
 
 SEQS_PER_LIFE = 2**32
 """Each start takes a fresh stretch of numbers, reserved on disk before the first is used."""

@@ -8,6 +8,7 @@ import pytest
 
 from fogagent.drivers import command
 from fogagent.drivers.prepare import prepare
+from fogagent.tests.driven import Driven, connected
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,9 @@ def driver_cache(pytestconfig: pytest.Config) -> Path:
 def sandbox_works() -> bool:
     """Whether commands can be tested here: bubblewrap is there, and may make namespaces."""
     return command.why_unusable() == ""
+
+
+@pytest.fixture
+def agent() -> Driven:
+    """A state machine that is connected."""
+    return connected()

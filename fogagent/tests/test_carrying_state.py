@@ -50,16 +50,11 @@ from fogagent.messages import (
     Holding,
     Outcome,
 )
+from fogagent.tests.driven import SHA, WELCOME, Driven, kinds, reports, result, run, sent
 from fogagent.tests.letters import CONTENT, blob, sealed_run
-from fogagent.tests.test_state import SHA, WELCOME, Driven, connected, kinds, reports, result, run, sent
 
 LARGE = Blob(sha256=SHA, size=5_000_000)
 BROUGHT = blob(CONTENT).sha256
-
-
-@pytest.fixture
-def agent() -> Driven:
-    return connected()
 
 
 def carry(order: int = 9, content: Blob | None = None, **changes: object) -> Carry:

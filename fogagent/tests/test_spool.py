@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fogagent import spool as spool_module
-from fogagent.attempts import Kept
+from fogagent.reports import Kept
 from fogagent.spool import MOST_WORK_A_COMMIT, SEQS_PER_LIFE, Entry, Spool, Stored
 
 
