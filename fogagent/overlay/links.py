@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ __all__ = ["Link", "LinkLimits", "LinkTimes", "Links", "Peer"]
 READ_BYTES = 64 * 1024
 """So much is read from one link before the others have their turn. Four times as much is half as fast: what
 was decrypted has left the processor's cache before anybody reads it."""
+EVERYWHERE = ("0.0.0.0", "::")
 BREATH_S = 0.02
 """Between two slices of trust anchors, so that links go on while thousands are loaded."""
 
@@ -81,6 +83,9 @@ class Links:
     async def listen(self, host: str, port: int) -> int:
         """Accept links at this address; returns the port, which is a free one where 0 was asked for.
 
+        At 0.0.0.0 as at :: links are accepted over IPv4 and IPv6, where this machine has both: peers are told
+        the address that the panel sees us come from, and that may be either.
+
         Raises:
             CannotListen: the address is not this machine's, the port is taken, or not allowed to us.
         """
@@ -90,7 +95,10 @@ class Links:
             await asyncio.sleep(0)  # others have their turn
         loop = asyncio.get_running_loop()
         try:
-            server = await loop.create_server(self._accept, host, port)
+            if host in EVERYWHERE and socket.has_dualstack_ipv6():
+                server = await loop.create_server(self._accept, sock=_everywhere(port))
+            else:
+                server = await loop.create_server(self._accept, host, port)
         except OSError as error:
             raise CannotListen(f"Links cannot be accepted at {host}, port {port}: {_said(error)}.") from error
         self._servers.append(server)
@@ -284,6 +292,10 @@ class _Refusal(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.abort()
+
+
+def _everywhere(port: int) -> socket.socket:
+    return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -14,6 +14,7 @@ import pytest
 from fogagent.overlay.link_errors import CannotListen, Unreachable
 from fogagent.overlay.links import Link, LinkLimits, LinkTimes, Peer
 from fogagent.tests.linked import WAIT_S, Node, acquaint
+from fogagent.tests.overlay_fakes import needs_ipv6
 
 
 @asynccontextmanager
@@ -381,3 +382,21 @@ async def test_an_ipv6_address(tmp_path: Path) -> None:
         b.links.admit([a.peer])
         a.links.admit([Peer(b.identity, b.certificate.der, f"[::1]:{port}")])
         assert (await a.links.get(b.identity)).open
+
+
+@needs_ipv6
+@pytest.mark.asyncio
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
+async def test_whoever_listens_everywhere_is_reached_over_ipv4_and_ipv6(
+    tmp_path: Path, everywhere: str
+) -> None:
+    async with Node(tmp_path, "a") as a, Node(tmp_path, "b") as b:
+        port = await b.links.listen(everywhere, 0)
+        for host in ("127.0.0.1", "[::1]"):
+            acquaint(a, b)
+            a.links.admit([b.peer._replace(address=f"{host}:{port}")])
+            link = await a.links.get(b.identity)
+            link.close()
+            await a.until(lambda: len(a.links) == 0)
+        with pytest.raises(CannotListen, match=f"port {port}: .*in use"):
+            await a.links.listen(everywhere, port)
