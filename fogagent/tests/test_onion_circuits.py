@@ -20,9 +20,12 @@ from fogagent.overlay.onion.cells import (
     RelayCommand,
     pack,
     pack_destroy,
+    pack_text,
+    unpack,
 )
 from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
 from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
+from fogagent.overlay.onion.handshake import ClientHandshake
 from fogagent.overlay.onion.outlet import BACKLOG, CellLink
 from fogagent.overlay.onion.pace import Pace, affordable_per_s
 from fogagent.overlay.onion.streams import BUFFER_BYTES, STREAMS_MAX, Stream
@@ -242,6 +245,28 @@ def test_a_link_carries_so_many_circuits(monkeypatch: pytest.MonkeyPatch) -> Non
     circuits[0].close()
     net.run()
     assert net.open_circuit(1).state is State.OPEN
+
+
+def test_a_peer_has_no_more_circuits_over_several_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch_module, "CIRCUITS_MAX", 3)
+    net = Net(1)
+    client, relay = net.boxes
+    circuits = [net.open_circuit(1) for _ in range(3)]
+
+    def asked_over_another_link() -> Command:
+        link = Wire(net, relay, client.identity, b"")
+        request = ClientHandshake(*relay.target).request
+        relay.switch.on_cell(link, pack_text(1, Command.CREATE, request))
+        answer = unpack(link.waiting.popleft()).command
+        relay.switch.on_link_closed(link)
+        return answer
+
+    assert asked_over_another_link() is Command.DESTROY
+    circuits[0].close()
+    net.run()
+    assert asked_over_another_link() is Command.CREATED
+    net.cut(0, 1)
+    assert not relay.switch._of_peers
 
 
 def test_a_peer_that_asks_for_circuits_too_fast_is_refused_by_name_and_nobody_else_is() -> None:

@@ -6,6 +6,7 @@ asked for by a call with a continuation; the shell around it answers in the same
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -23,7 +24,8 @@ from fogagent.overlay.onion.relay import RelayCircuit, Side, Traffic
 from fogagent.overlay.onion.streams import OnBegin
 
 CIRCUITS_MAX = 2000
-"""Circuits on one link, of both ends together. Each may hold its window of cells in memory at worst."""
+"""Circuits with one peer, of both ends together. Each takes 10 KiB at a relay, and may hold its window of
+cells besides at worst. By peer and not by link, as a peer may have several."""
 
 OnCell = Callable[[Command, memoryview], None]
 Reach = Callable[[bytes, Callable[[CellLink | None], None]], None]
@@ -31,22 +33,27 @@ Reach = Callable[[bytes, Callable[[CellLink | None], None]], None]
 
 
 class _Table:
-    """The circuits of one link by their numbers."""
+    """The circuits of one link by their numbers. ``of_peers`` counts those of all links, by peer."""
 
-    def __init__(self, link: CellLink) -> None:
+    def __init__(self, link: CellLink, of_peers: Counter[bytes]) -> None:
         self.outlet = Outlet(link)
+        self._of_peers = of_peers
         self.circuits: dict[int, OnCell] = {}
         self.gone: dict[int, Callable[[], None]] = {}  # what to do when the link is
         self._last = 1 if link.expected else 0  # odd where we have dialled
 
     def free_number(self) -> int:
         """The next number that this end of the link may choose. Raises ProtocolError if all are taken."""
-        if len(self.circuits) >= CIRCUITS_MAX or self.is_clogged:
-            raise ProtocolError("The link carries as many circuits as it may.")
+        if self.is_full or self.is_clogged:
+            raise ProtocolError("There are as many circuits with this peer as there may be.")
         while True:
             self._last = self._last + 2 if self._last + 2 <= MAX_CIRCUIT else 2 - self._last % 2
             if self._last not in self.circuits:
                 return self._last
+
+    @property
+    def is_full(self) -> bool:
+        return self._of_peers[self.outlet.link.peer] >= CIRCUITS_MAX
 
     @property
     def is_clogged(self) -> bool:
@@ -59,12 +66,19 @@ class _Table:
     def put(self, number: int, on_cell: OnCell, on_gone: Callable[[], None]) -> None:
         if not self.circuits:
             self.outlet.link.keep()
+        self._of_peers[self.outlet.link.peer] += 1
         self.circuits[number], self.gone[number] = on_cell, on_gone
 
     def remove(self, number: int) -> None:
-        if self.circuits.pop(number, None) is not None and not self.circuits:
+        if self.circuits.pop(number, None) is None:
+            return
+        del self.gone[number]
+        peer = self.outlet.link.peer
+        self._of_peers[peer] -= 1
+        if not self._of_peers[peer]:
+            del self._of_peers[peer]
+        if not self.circuits:
             self.outlet.link.release()
-        self.gone.pop(number, None)
 
 
 class Switch:
@@ -85,6 +99,7 @@ class Switch:
         self._identity, self._secret = identity, onion_secret
         self._reach, self._on_begin, self._relays = reach, on_begin, relays
         self._tables: dict[CellLink, _Table] = {}
+        self._of_peers: Counter[bytes] = Counter()
         self._relayed: set[RelayCircuit] = set()  # those that are over as well, while anything is stored
         self._pace, self._clock = Pace(creates_per_s), clock
         self.traffic = Traffic()
@@ -114,7 +129,7 @@ class Switch:
     def _table(self, link: CellLink) -> _Table:
         table = self._tables.get(link)
         if table is None:
-            table = self._tables[link] = _Table(link)
+            table = self._tables[link] = _Table(link, self._of_peers)
         return table
 
     # --- Circuits of others ------------------------------------------------------------------------
@@ -153,7 +168,7 @@ class Switch:
 
     def _refusal(self, table: _Table) -> Reason | None:
         """Why there is not even a handshake, which is what costs."""
-        if not self._relays or len(table.circuits) >= CIRCUITS_MAX:
+        if not self._relays or table.is_full:
             return Reason.LIMIT
         return None if self._pace.allows(table.outlet.link.peer, self._clock()) else Reason.RATE
 
@@ -206,7 +221,7 @@ class Switch:
         """Begin a circuit through ``path``, whose first relay is at the other end of ``link``.
 
         Raises:
-            ProtocolError: the link carries as many circuits as it may.
+            ProtocolError: there are as many circuits with that relay as there may be.
             HandshakeError: the first relay's onion key is none.
         """
         table = self._table(link)
