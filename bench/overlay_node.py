@@ -80,7 +80,7 @@ async def carry_out(overlay: Overlay, told: Told) -> Any:
         await overlay.set_tunnels([TunnelSpec(tunnel=1, hops=told.socks)])
         [tunnel] = overlay.status().tunnels
         return tunnel.port
-    own = await overlay.client.build(Wishes(hops=told.build))
+    own = await overlay.client.builder.build(Wishes(hops=told.build))
     own.circuit.close()
     return own.build_s
 

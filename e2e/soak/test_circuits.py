@@ -45,7 +45,7 @@ async def build_and_use(client: OnionClient, number: int) -> None:
 
     async def one_after_the_other() -> None:
         for _ in numbers:
-            own = await client.build(Wishes())
+            own = await client.builder.build(Wishes())
             await echoed(own.circuit.open_stream(ECHO))
             own.circuit.close()
 

@@ -10,8 +10,10 @@ import time
 from typing import BinaryIO
 
 from fogagent.messages import MAX_SENTENCE, Carried, Carry
-from fogagent.overlay.onion.client import NoCircuit, OnionClient, OwnCircuit
+from fogagent.overlay.onion.builder import NoCircuit
+from fogagent.overlay.onion.client import OnionClient
 from fogagent.overlay.onion.errors import OnionError
+from fogagent.overlay.onion.own_circuit import OwnCircuit
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
 from fogagent.overlay.reading import StreamBroken, reader_of
@@ -34,7 +36,7 @@ async def carry(client: OnionClient, order: Carry, content: BinaryIO, within_s: 
     until = asyncio.get_running_loop().time() + within_s
     try:
         async with asyncio.timeout_at(until):
-            own = await client.build(Wishes(hops=order.hops, exit_node=order.to, needs_exit=False))
+            own = await client.builder.build(Wishes(hops=order.hops, exit_node=order.to, needs_exit=False))
     except NoCircuit as error:
         return not_carried(order, f"There is no circuit to its node: {error}")
     except TimeoutError:

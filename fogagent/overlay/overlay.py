@@ -36,9 +36,10 @@ from fogagent.overlay.exits import keep_known
 from fogagent.overlay.frames import Kind
 from fogagent.overlay.link_errors import CannotListen, Unreachable
 from fogagent.overlay.links import Link, Links, Peer
+from fogagent.overlay.onion.builder import Builder, NoCircuit
 from fogagent.overlay.onion.builds import BuildTimes
 from fogagent.overlay.onion.cells import CELL_BYTES
-from fogagent.overlay.onion.client import NoCircuit, OnionClient, StreamFailed
+from fogagent.overlay.onion.client import OnionClient, StreamFailed
 from fogagent.overlay.onion.errors import ProtocolError
 from fogagent.overlay.onion.guards import Guards
 from fogagent.overlay.onion.key import load_or_create_onion_key
@@ -98,7 +99,7 @@ class Overlay:
             creates_per_s=affordable_per_s(),
             clock=time.monotonic,
         )
-        self.client = OnionClient(
+        builder = Builder(
             self._switch,
             self._links.get,
             self._me,
@@ -107,8 +108,8 @@ class Overlay:
             rng=rng,
             clock=time.monotonic,
             wall=time.time,
-            on_trouble=on_change,
         )
+        self.client = OnionClient(builder, time.monotonic, on_change)
         self._tasks: set[asyncio.Task[None]] = set()
         self._directory: Directory | None = None
         self._tunnels = Tunnels(self, home.tunnels, on_change, granted=part.enters)
@@ -173,7 +174,7 @@ class Overlay:
         await self._tunnels.set(specs)
 
     async def try_circuit(self, order: TryCircuit) -> CircuitTried:
-        return await try_circuit(self.client, self._directory, order)
+        return await try_circuit(self.client.builder, self._directory, order)
 
     async def carry(self, order: Carry, content: BinaryIO, within_s: float) -> Carried:
         """Bring an order and its content to another node. Raises OSError if the content cannot be read."""
@@ -209,8 +210,8 @@ class Overlay:
             exit_streams=len(self._exits),
             circuits=Telling(self.client, self._directory, self._tunnels.specs, self._me).circuits(),
             tunnels=self._tunnels.states(),
-            guards=guard_states(self.client.guards, time.time()),
-            builds=[(bucket.up_to_ms, bucket.builds) for bucket in self.client.times.histogram()],
+            guards=guard_states(self.client.builder.guards, time.time()),
+            builds=[(bucket.up_to_ms, bucket.builds) for bucket in self.client.builder.times.histogram()],
             trouble=self.client.trouble[:MAX_SENTENCE],
         )
 
@@ -286,8 +287,8 @@ class Overlay:
     def _save(self) -> None:
         """Lost with a kill, guards and times of the last minute are learned anew."""
         try:
-            _replace(self._home.guards, self.client.guards.encode())
-            _replace(self._home.build_times, self.client.times.encode())
+            _replace(self._home.guards, self.client.builder.guards.encode())
+            _replace(self._home.build_times, self.client.builder.times.encode())
         except OSError as error:
             log.warning("What was learned of circuits cannot be kept: %s.", error)
 

@@ -10,8 +10,9 @@ import msgspec
 
 from fogagent.messages import MAX_SENTENCE, CircuitState, GuardState, PathVerdict, TunnelSpec
 from fogagent.overlay.directory import Directory
-from fogagent.overlay.onion.client import OnionClient, OwnCircuit
+from fogagent.overlay.onion.client import OnionClient
 from fogagent.overlay.onion.guards import Guard, Guards
+from fogagent.overlay.onion.own_circuit import OwnCircuit
 from fogagent.overlay.onion.verdicts import verdicts
 from fogagent.overlay.tunnels import wishes_of
 
@@ -65,7 +66,9 @@ class Telling:
     def _verdicts(self, own: OwnCircuit) -> list[PathVerdict]:
         if self.directory is None:
             return []
-        found = verdicts(own.path, self.directory, own.wishes, self.client.guards, self.me, time.time())
+        found = verdicts(
+            own.path, self.directory, own.wishes, self.client.builder.guards, self.me, time.time()
+        )
         return [
             PathVerdict(rule=each.rule, state=each.state, sentence=each.sentence[:MAX_SENTENCE])
             for each in found

@@ -10,19 +10,20 @@ from collections.abc import Callable
 from fogagent.messages import MAX_SENTENCE, CircuitTried, TryCircuit
 from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.exit_streams import ECHO
-from fogagent.overlay.onion.client import NoCircuit, OnionClient, OwnCircuit
+from fogagent.overlay.onion.builder import Builder, NoCircuit
 from fogagent.overlay.onion.errors import OnionError
+from fogagent.overlay.onion.own_circuit import OwnCircuit
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
 
 KILOBIT = 1000 / 8
 
 
-async def try_circuit(client: OnionClient, directory: Directory | None, order: TryCircuit) -> CircuitTried:
+async def try_circuit(builder: Builder, directory: Directory | None, order: TryCircuit) -> CircuitTried:
     """What came of the order; what failed is told, and nothing is raised."""
     try:
         async with asyncio.timeout(order.timeout_s):
-            own = await _build(client, directory, order)
+            own = await _build(builder, directory, order)
             try:
                 return await _try(own, order)
             finally:
@@ -34,14 +35,14 @@ async def try_circuit(client: OnionClient, directory: Directory | None, order: T
         return CircuitTried(trial=order.trial, ok=False, sentence=sentence)
 
 
-async def _build(client: OnionClient, directory: Directory | None, order: TryCircuit) -> OwnCircuit:
+async def _build(builder: Builder, directory: Directory | None, order: TryCircuit) -> OwnCircuit:
     """Raises NoCircuit."""
     wishes = Wishes(
         hops=len(order.through) or order.hops, needs_exit=order.to_exit, exit_region=order.exit_region
     )
     if not order.through:
-        return await client.build(wishes)
-    return await client.build_over([_listed(directory, each) for each in order.through], wishes)
+        return await builder.build(wishes)
+    return await builder.build_over([_listed(directory, each) for each in order.through], wishes)
 
 
 def _listed(directory: Directory | None, identity: bytes) -> Relay:

@@ -4,130 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from random import Random
 
 import msgspec
 import pytest
 
-from fogagent.overlay.directory import Directory, Relay
-from fogagent.overlay.link_errors import Unreachable
 from fogagent.overlay.onion import client as client_module
 from fogagent.overlay.onion import streams as streams_module
-from fogagent.overlay.onion.builds import BuildTimes
-from fogagent.overlay.onion.client import NoCircuit, OnionClient, OwnCircuit, StreamFailed
-from fogagent.overlay.onion.guards import Guards
-from fogagent.overlay.onion.outlet import CellLink
+from fogagent.overlay.onion.builder import NoCircuit
+from fogagent.overlay.onion.client import StreamFailed
+from fogagent.overlay.onion.own_circuit import FRESH_S, ROTATE_S
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
-from fogagent.tests.onion_net import Box, Heard, Net, Wire, echo
+from fogagent.tests.onion_net import Heard
+from fogagent.tests.onion_user import THREE, User, worthless
 
-THREE = Wishes()
 NOWHERE = Wishes(exit_region="nowhere")
-
-
-class LiveNet(Net):
-    """Cells go on their way by themselves, in the event loop. Relays can be down, or swallow cells."""
-
-    def __init__(self, relays: int) -> None:
-        super().__init__(relays)
-        self.down: set[bytes] = set()
-        self.silent: set[bytes] = set()
-        self._going = False
-
-    def link(self, here: bytes, there: bytes) -> Wire | None:
-        if there in self.down or here in self.down:
-            return None
-        wire = super().link(here, there)
-        if wire is not None and wire.other is not None:
-            wire.on_send = wire.other.on_send = self.go
-        return wire
-
-    def go(self) -> None:
-        if not self._going:
-            self._going = True
-            asyncio.get_running_loop().call_soon(self._step)
-
-    def _step(self) -> None:
-        self._going = False
-        for box in self.boxes:
-            for wire in list(box.wires.values()):
-                assert wire.other is not None
-                if wire.peer in self.silent:
-                    wire.waiting.clear()
-                self.carry(wire)
-        if any(wire.waiting for box in self.boxes for wire in box.wires.values()):
-            self.go()
-
-    def take_down(self, box: Box) -> None:
-        """It is killed: its links break, and nobody reaches it any more."""
-        for peer in list(box.wires):
-            self.cut(self.boxes.index(box), self.boxes.index(self._by_identity[peer]))
-        self.down.add(box.identity)
-
-    @property
-    def directory(self) -> Directory:
-        relays = [
-            Relay(
-                node=number,
-                name=f"relay-{number}",
-                identity=box.identity,
-                onion_key=box.target.onion_key,
-                sealing_key=bytes(32),
-                certificate=b"certificate",
-                address=f"10.{number}.0.1:9000",
-                flags=["relay", "guard", "exit"],
-            )
-            for number, box in enumerate(self.boxes)
-            if number
-        ]
-        return Directory(1, 0.0, 1e12, {relay.identity: relay for relay in relays})
-
-
-class Clock:
-    """Time that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class User:
-    """A client with its net and its clock."""
-
-    def __init__(self, relays: int, seed: int = 1) -> None:
-        self.net, self.clock = LiveNet(relays), Clock()
-        for box in self.net.boxes[1:]:
-            box.on_begin = echo
-        me = self.net.boxes[0]
-        self.client = OnionClient(
-            me.switch,
-            self.get_link,
-            me.identity,
-            guards=Guards(),
-            times=BuildTimes(),
-            rng=Random(seed),
-            clock=self.clock,
-            wall=self.clock,
-        )
-        self.client.use(self.net.directory)
-
-    async def get_link(self, identity: bytes) -> CellLink:
-        wire = self.net.link(self.net.boxes[0].identity, identity)
-        if wire is None:
-            raise Unreachable("It is down.", retry=True)
-        return wire
-
-    async def open(self, isolation: object = "", wishes: Wishes = THREE) -> tuple[Stream, OwnCircuit]:
-        """A stream and the circuit that it is on."""
-        stream = await self.client.open_stream(b"echo", wishes, isolation)
-        return stream, next(one for one in self.client.circuits if one.circuit.streams is stream._streams)
-
-    def box_of(self, own: OwnCircuit, hop: int) -> Box:
-        return self.net._by_identity[own.path[hop].identity]
 
 
 @asynccontextmanager
@@ -237,7 +129,7 @@ async def test_a_new_directory_is_not_kept_waiting_by_what_failed_before(
 async def test_a_circuit_takes_no_new_streams_after_a_while_but_keeps_those_it_has(user: User) -> None:
     async with running(user):
         stream, first = await user.open()
-        user.clock.now += client_module.ROTATE_S
+        user.clock.now += ROTATE_S
         _, second = await user.open()
         assert first is not second
         heard = Heard(stream)
@@ -255,7 +147,7 @@ async def test_what_waited_too_long_is_replaced(user: User) -> None:
         user.client.want(THREE)
         await until(lambda: len(user.client.circuits) == client_module.AHEAD)
         old = list(user.client.circuits)
-        user.clock.now += client_module.FRESH_S
+        user.clock.now += FRESH_S
         user.client.want(THREE)
         await until(lambda: not any(one.is_open for one in old))
         await until(lambda: len(user.client.circuits) == client_module.AHEAD)
@@ -276,14 +168,14 @@ async def test_when_a_relay_is_killed_open_streams_end_and_new_ones_work(user: U
 
 @pytest.mark.asyncio
 async def test_a_relay_that_says_nothing_is_left_out(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user.client.times, "timeout_s", lambda hops: 0.05)
+    monkeypatch.setattr(user.builder.times, "timeout_s", lambda hops: 0.05)
     _, own = await user.open()
     silent = user.box_of(own, 1)
     user.net.silent.add(silent.identity)
     for number in range(10):
         _, another = await user.open(number)
         assert another.path[1].identity != silent.identity
-    assert user.client.times._failures == 0
+    assert user.builder.times._failures == 0
 
 
 @pytest.mark.asyncio
@@ -295,122 +187,8 @@ async def test_a_guard_that_cannot_be_reached_is_not_the_last(user: User) -> Non
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("seed", range(5))
-async def test_where_all_others_are_gone_a_relay_that_failed_long_ago_is_tried_again(seed: int) -> None:
-    user = User(8, seed)
-    *gone, guard, other, back = user.net.boxes[1:]
-    user.net.take_down(back)
-    while back.identity not in user.client._shunned:
-        with suppress(NoCircuit):
-            await user.client.build(THREE)
-    user.net.down.clear()
-    user.clock.now += client_module.SHUNNED_S / 2
-    for box in gone:
-        user.net.take_down(box)
-    user.client.guards.keep(guard.identity, Random(1), user.clock.now)
-    user.client.guards.keep(other.identity, Random(1), user.clock.now)
-    paths = [own.path for own in await attempts(user, 3, pause_s=0)]
-    assert paths and {relay.identity for relay in paths[0]} == {box.identity for box in (guard, other, back)}
-
-
-@pytest.fixture
-def guarded() -> User:
-    """A user of a network whose guards are no exits."""
-    user = User(8)
-    relays = {
-        relay.identity: msgspec.structs.replace(
-            relay, flags=["relay", "guard"] if relay.node <= 4 else ["relay", "exit"]
-        )
-        for relay in user.net.directory.relays.values()
-    }
-    user.client.use(replace(user.net.directory, relays=relays))
-    return user
-
-
-def cut_off(box: Box) -> None:
-    """Whoever comes to it is told that the next relay cannot be reached."""
-    box.switch._reach = lambda identity, then: then(None)
-
-
-async def attempts(user: User, number: int, pause_s: float = client_module.SHUNNED_S) -> list[OwnCircuit]:
-    """Those of so many circuits that could be built."""
-    built = []
-    for _ in range(number):
-        with suppress(NoCircuit):
-            built.append(await user.client.build(THREE))
-        user.clock.now += pause_s
-    return built
-
-
-@pytest.mark.asyncio
-async def test_a_guard_that_carries_nothing_on_is_set_aside(guarded: User) -> None:
-    _, own = await guarded.open()
-    lying = guarded.box_of(own, 0)
-    cut_off(lying)
-    built = await attempts(guarded, 10)
-    assert built
-    assert {one.path[0].identity for one in built}.isdisjoint({lying.identity})
-    guards = guarded.client.guards
-    assert guards.aside(guarded.clock.now) == {lying.identity}
-    assert len(guards.kept) == 2
-
-
-@pytest.mark.asyncio
-async def test_what_a_relay_behind_the_guard_cannot_reach_is_not_the_guards_fault(guarded: User) -> None:
-    _, own = await guarded.open()
-    guard = guarded.box_of(own, 0)
-    for box in guarded.net.boxes[1:]:
-        if box is not guard:
-            cut_off(box)
-    assert not await attempts(guarded, 10)
-    (kept,) = guarded.client.guards.kept
-    assert (kept.identity, kept.count.share) == (guard.identity, 1)
-    assert kept.count.circuits > 10
-
-
-@pytest.mark.asyncio
-async def test_a_guard_that_says_nothing_more_has_not_carried_on(
-    guarded: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, own = await guarded.open()
-    monkeypatch.setattr(guarded.client.times, "timeout_s", lambda hops: 0.02)
-    guarded.box_of(own, 0).switch._reach = lambda identity, then: None
-    await attempts(guarded, 1)
-    count = guarded.client.guards.kept[0].count
-    assert count.circuits == 1 + client_module.TRIES
-    assert sum(tally.carried for tally in count.beyond.values()) == 1
-
-
-@pytest.mark.asyncio
-async def test_when_nothing_goes_on_anywhere_we_do_not_run_from_guard_to_guard(guarded: User) -> None:
-    for box in guarded.net.boxes[1:]:
-        cut_off(box)
-    assert not await attempts(guarded, 40)
-    assert len(guarded.client.guards.kept) == 2
-    assert not guarded.client.guards.aside(guarded.clock.now)
-
-
-@pytest.mark.asyncio
-async def test_a_relay_that_is_back_in_the_directory_is_tried_at_once(user: User) -> None:
-    honest = user.net.directory
-    own = await user.client.build(THREE)
-    guard = own.path[0]
-    for box in user.net.boxes[1:]:
-        user.net.take_down(box)
-    with pytest.raises(NoCircuit):
-        await user.client.build(THREE)
-    user.net.down.clear()
-    with pytest.raises(NoCircuit, match="No guard"):  # nobody has told that they are there again
-        await user.client.build(THREE)
-    others = {key: relay for key, relay in honest.relays.items() if key != guard.identity}
-    user.client.use(replace(honest, relays=others))
-    user.client.use(honest)
-    assert (await user.client.build(THREE)).path[0] == guard
-
-
-@pytest.mark.asyncio
 async def test_nothing_can_be_built_without_relays(user: User) -> None:
-    user.client._roster = None
+    user.builder._roster = None
     with pytest.raises(NoCircuit, match="no directory"):
         await user.open()
     with pytest.raises(NoCircuit, match="No exit"):
@@ -422,11 +200,11 @@ async def test_nothing_can_be_built_without_relays(user: User) -> None:
 @pytest.mark.asyncio
 async def test_a_circuit_that_is_not_for_streams_says_nothing_of_those_that_are(user: User) -> None:
     with pytest.raises(NoCircuit):
-        await user.client.build(NOWHERE)
+        await user.builder.build(NOWHERE)
     assert not user.client.trouble
     with pytest.raises(NoCircuit):
         await user.open(wishes=NOWHERE)
-    await user.client.build(Wishes(hops=1))
+    await user.builder.build(Wishes(hops=1))
     assert "nowhere" in user.client.trouble
 
 
@@ -453,23 +231,6 @@ async def test_trouble_ends_with_the_wish(user: User) -> None:
     user.clock.now += client_module.WANTED_S + 1
     user.client._lacking()
     assert not user.client.trouble
-
-
-def worthless(relay: Relay) -> Relay:
-    """Its onion key is a point of low order, with which every secret would be known to everybody."""
-    return msgspec.structs.replace(relay, onion_key=bytes(32))
-
-
-@pytest.mark.asyncio
-async def test_a_relay_whose_onion_key_is_none_is_gone_round(user: User) -> None:
-    _, own = await user.open()
-    guard = own.path[0]
-    relays = {**user.net.directory.relays, guard.identity: worthless(guard)}
-    user.client.use(replace(user.net.directory, relays=relays))
-    _, another = await user.open("another")
-    assert another.path[0] != guard
-    with pytest.raises(NoCircuit, match=f"{guard.name}: .*low order"):
-        await user.client.build_over([worthless(guard)], Wishes(hops=1))
 
 
 @pytest.mark.asyncio
@@ -527,6 +288,6 @@ async def test_build_times_and_guards_are_learned(user: User) -> None:
     async with running(user):
         user.client.want(THREE)
         await until(lambda: len(user.client.circuits) == client_module.AHEAD)
-    assert sum(bucket.builds for bucket in user.client.times.histogram(3)) == client_module.AHEAD
-    assert len(user.client.guards.kept) == 1
-    assert {one.path[0].identity for one in user.client.circuits} == {user.client.guards.kept[0].identity}
+    assert sum(bucket.builds for bucket in user.builder.times.histogram(3)) == client_module.AHEAD
+    assert len(user.builder.guards.kept) == 1
+    assert {one.path[0].identity for one in user.client.circuits} == {user.builder.guards.kept[0].identity}

@@ -180,13 +180,15 @@ async def test_guards_and_keys_outlive_a_restart(tmp_path: Path) -> None:
     wishes = Wishes(hops=2)
     async with nodes(tmp_path, ("entry",), GUARD, GUARD, GUARD, EXIT) as made:
         await made[0].overlay.client.open_stream(b"echo", wishes, "")
-        kept = made[0].overlay.client.guards.kept
+        kept = made[0].overlay.client.builder.guards.kept
         before = made[0]
     home = Home(tmp_path / "1")
     again = Overlay(home, before.identity, Part(enters=True, host="127.0.0.1"), Random(7))
     facts = await again.start()
     try:
-        assert [guard.identity for guard in again.client.guards.kept] == [guard.identity for guard in kept]
+        assert [guard.identity for guard in again.client.builder.guards.kept] == [
+            guard.identity for guard in kept
+        ]
         assert (facts.onion_key, facts.certificate) == (before.relay.onion_key, before.relay.certificate)
         assert facts.address == before.relay.address
     finally:
@@ -340,7 +342,7 @@ async def test_whatever_relays_are_called_the_panel_can_read_the_status(tmp_path
             one.relay = msgspec.structs.replace(one.relay, name=long, family=long)
         know(made, made)
         overlay = made[0].overlay
-        own = await overlay.client.build(Wishes(hops=8))
+        own = await overlay.client.builder.build(Wishes(hops=8))
         overlay.client._circuits = [own] * 200
         overlay.client._note(Wishes(), "much " * 1000)
         status = overlay.status()

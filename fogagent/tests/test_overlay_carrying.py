@@ -17,7 +17,7 @@ from fogagent.messages import Blob, Carried, Carry, Run
 from fogagent.overlay import receiving
 from fogagent.overlay.letters import write
 from fogagent.overlay.onion.cells import CELL_BYTES
-from fogagent.overlay.onion.client import OwnCircuit
+from fogagent.overlay.onion.own_circuit import OwnCircuit
 from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import BUFFER_BYTES, Stream
 from fogagent.overlay.onion.windows import STREAM_WINDOW
@@ -239,7 +239,7 @@ async def test_it_is_sent_no_faster_than_it_is_read(tmp_path: Path) -> None:
 async def bare(made: list[Node]) -> tuple[OwnCircuit, Stream]:
     """A stream to the last of them that asks for TASK, as anybody can open it."""
     wishes = Wishes(hops=2, exit_node=made[-1].identity.public_key, needs_exit=False)
-    own = await made[0].overlay.client.build(wishes)
+    own = await made[0].overlay.client.builder.build(wishes)
     return own, own.circuit.open_stream(TASK)
 
 

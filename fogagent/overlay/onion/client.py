@@ -1,46 +1,26 @@
-"""Circuits of our own: built ahead over chosen paths, handed out to streams, rotated.
-
-A circuit is for one kind of wish and, once it carries a stream, for one isolation: streams that must not
-be seen to belong together never share one. It takes new streams for a while after its first; those it has
-stay on it to their end.
-"""
+"""Circuits for our streams: built ahead of time, handed out by what isolates the streams, rotated."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from functools import partial
-from random import Random
 
-from fogagent.overlay.directory import Directory, Relay
-from fogagent.overlay.link_errors import Unreachable
-from fogagent.overlay.onion.builds import BuildTimes
-from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
-from fogagent.overlay.onion.errors import OnionError, Reason
-from fogagent.overlay.onion.guards import Guards
-from fogagent.overlay.onion.outlet import CellLink
-from fogagent.overlay.onion.path import NoPath, Wishes, choose
-from fogagent.overlay.onion.roster import Roster
+from fogagent.overlay.directory import Directory
+from fogagent.overlay.onion.builder import Builder, NoCircuit
+from fogagent.overlay.onion.errors import OnionError
+from fogagent.overlay.onion.own_circuit import ROTATE_S, OwnCircuit
+from fogagent.overlay.onion.path import Wishes
 from fogagent.overlay.onion.streams import Stream
-from fogagent.overlay.onion.switch import Switch
 
 AHEAD = 2
 """Circuits of each kind of wish that are kept ready."""
 WANTED_S = 3600.0
 """How long a kind of wish counts as wanted after its last stream."""
-ROTATE_S = 600.0
-"""How long a circuit usually takes new streams."""
-FRESH_S = 1800.0
-"""A circuit that waited so long for its first stream is replaced."""
 TRIES = 4
-"""Paths that are tried for one circuit, and circuits for one stream, before it is given up."""
-SHUNNED_S = 60.0
-"""How long a relay that could not be reached, or failed its handshake, is left out."""
-SHUNNED_STEPS = 8
-"""In so many of them those left out become fewer, where there is no path without them."""
+"""Circuits that are tried for one stream before it is given up."""
 OPEN_S = 20.0
 """How long an exit may take to open a stream."""
 LOOK_S = 1.0
@@ -48,10 +28,6 @@ BACK_OFF_S = 15.0
 """At most, between attempts to build ahead when nothing can be built."""
 
 log = logging.getLogger("fogagent")
-
-
-class NoCircuit(Exception):
-    """There is no circuit for these wishes now. ``str`` says why."""
 
 
 class StreamFailed(Exception):
@@ -62,77 +38,19 @@ class StreamFailed(Exception):
         self.code = code
 
 
-GetLink = Callable[[bytes], Awaitable[CellLink]]
-
-
-@dataclass(eq=False)
-class OwnCircuit:
-    """A circuit that is open, and what it is used for. Times are of the monotonic clock, in seconds."""
-
-    circuit: Circuit
-    path: tuple[Relay, ...]
-    wishes: Wishes
-    built_at: float
-    build_s: float
-    isolation: object | None = None
-    used_at: float | None = None  # when its first stream began
-    rotate_s: float = ROTATE_S
-
-    @property
-    def is_open(self) -> bool:
-        return self.circuit.state is State.OPEN
-
-    @property
-    def rotates_at(self) -> float:
-        """When it takes no more new streams; never while it has had none."""
-        return float("inf") if self.used_at is None else self.used_at + self.rotate_s
-
-    def takes(self, wishes: Wishes, isolation: object, now: float) -> bool:
-        """Whether a new stream may use it."""
-        return (
-            self.is_open
-            and self.wishes == wishes
-            and now < self.rotates_at
-            and (self.used_at is None or self.isolation == isolation)
-        )
-
-    def retire(self) -> None:
-        """No new streams from now on."""
-        self.used_at = float("-inf")
-
-    def is_over(self, now: float) -> bool:
-        """Whether nobody needs it any more."""
-        if self.used_at is None:
-            return now >= self.built_at + FRESH_S
-        return now >= self.rotates_at and not len(self.circuit.streams)
-
-
 class OnionClient:
     """To be used from one event loop; `run` must be going for circuits to be kept ready and rotated."""
 
     def __init__(
-        self,
-        switch: Switch,
-        get_link: GetLink,
-        me: bytes,
-        *,
-        guards: Guards,
-        times: BuildTimes,
-        rng: Random,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-        on_trouble: Callable[[], None] = lambda: None,
+        self, builder: Builder, clock: Callable[[], float], on_trouble: Callable[[], None] = lambda: None
     ) -> None:
-        """``clock`` is monotonic, ``wall`` counts from the epoch, as guards are kept for weeks.
+        """``clock`` is monotonic.
 
         ``on_trouble`` is called when circuits for some wishes cannot be built, and when they can again.
         """
-        self.guards, self.times = guards, times
-        self._switch, self._get_link, self._me = switch, get_link, me
-        self._rng, self._clock, self._wall = rng, clock, wall
-        self._roster: Roster | None = None
+        self.builder = builder
+        self._clock = clock
         self._circuits: list[OwnCircuit] = []
-        self._shunned: dict[bytes, float] = {}  # until when
         self._wanted: dict[Wishes, float] = {}  # until when
         self._building: Counter[Wishes] = Counter()
         self._building_for: dict[tuple[Wishes, object], asyncio.Task[OwnCircuit]] = {}
@@ -140,6 +58,7 @@ class OnionClient:
         self._directory_came = asyncio.Event()
         self._troubles: dict[Wishes, str] = {}  # by what cannot be had, the last one last
         self._on_trouble = on_trouble
+        builder.on_settled = self._changed.set
 
     @property
     def trouble(self) -> str:
@@ -147,16 +66,8 @@ class OnionClient:
         return next(reversed(self._troubles.values()), "")
 
     def use(self, directory: Directory | None) -> None:
-        """Choose paths among these relays from now on; None: there are none. Circuits that exist stay.
-
-        A relay that was not in the directory before is tried at once, whatever it was like when last tried:
-        the panel has just heard from it.
-        """
-        known = _identities(self._roster)
-        self._roster = None if directory is None else Roster(directory)
-        for identity in _identities(self._roster) - known:
-            self._shunned.pop(identity, None)
-            self.guards.forgive(identity)
+        """Build over these relays from now on; None: there are none. Circuits that exist stay."""
+        self.builder.use(directory)
         self._changed.set()
         self._directory_came.set()
 
@@ -257,30 +168,11 @@ class OnionClient:
 
     # --- Building ----------------------------------------------------------------------------------
 
-    async def build(self, wishes: Wishes) -> OwnCircuit:
-        """A new circuit over a path of our choice, which is its caller's to use and to close.
-
-        Raises:
-            NoCircuit: why the last of several paths came to nothing.
-        """
-        last: NoCircuit
-        for _ in range(TRIES):
-            path = self._choose(wishes)
-            try:
-                own = await self.build_over(path, wishes)
-            except NoCircuit as error:
-                last = error
-            else:
-                self.guards.reached(path[0].identity, self._wall())
-                self.times.note(own.build_s, len(path))
-                return own
-        raise last
-
     async def _keep_new(self, wishes: Wishes) -> OwnCircuit:
         """A new circuit for streams of ours. Raises NoCircuit."""
         self._building[wishes] += 1
         try:
-            own = await self.build(wishes)
+            own = await self.builder.build(wishes)
         except NoCircuit as error:
             self._note(wishes, str(error))
             raise
@@ -296,85 +188,6 @@ class OnionClient:
             self._troubles[wishes] = trouble
         if bool(before) != bool(trouble):
             self._on_trouble()
-
-    async def build_over(self, path: Sequence[Relay], wishes: Wishes) -> OwnCircuit:
-        """A circuit through these relays, which is its caller's to use and to close.
-
-        Raises:
-            NoCircuit: where building stopped, and why.
-        """
-        try:
-            link = await self._get_link(path[0].identity)
-        except Unreachable as error:
-            self.guards.failed(path[0].identity, self._wall())
-            raise self._stopped_at(path[0], str(error)) from error
-        began = self._clock()
-        try:
-            circuit = await self._settled(link, path)
-        except OnionError as error:  # its onion key is none, or the link carries all that it may
-            self.guards.failed(path[0].identity, self._wall())
-            raise self._stopped_at(path[0], str(error)) from error
-        if circuit.built and len(path) > 1:
-            carried = circuit.state is State.OPEN or circuit.refused_by > 1
-            self.guards.went(path[0].identity, path[1].identity, self._wall(), carried=carried)
-        if circuit.state is State.OPEN:
-            return OwnCircuit(circuit, tuple(path), wishes, self._clock(), self._clock() - began)
-        assert circuit.reason is not None
-        if circuit.reason is Reason.TIMEOUT:
-            self.times.note_failure()
-        if circuit.built == 0:
-            self.guards.failed(path[0].identity, self._wall())
-        raise self._stopped_at(path[min(circuit.built, len(path) - 1)], circuit.reason.sentence)
-
-    def _choose(self, wishes: Wishes) -> tuple[Relay, ...]:
-        if self._roster is None:
-            raise NoCircuit("This node has no directory of relays yet.")
-        now = self._clock()
-        self._shunned = {relay: until for relay, until in self._shunned.items() if until > now}
-        for shunned in self._fewer_and_fewer():
-            wary = replace(wishes, excluded=wishes.excluded | shunned)
-            try:
-                return choose(self._roster, wary, self.guards, self._me, self._rng, self._wall())
-            except NoPath as error:
-                last = error
-        raise NoCircuit(last.sentence)
-
-    def _fewer_and_fewer(self) -> Iterator[frozenset[bytes]]:
-        """Which relays to leave out: all that failed lately; where nothing is left without them, not those
-        whose failure is longest ago; and rather than have no circuit, none at all."""
-        failed = sorted(self._shunned, key=self._shunned.__getitem__)
-        for forgiven in range(0, len(failed), -(-len(failed) // SHUNNED_STEPS) or 1):
-            yield frozenset(failed[forgiven:])
-        yield frozenset()
-
-    async def _settled(self, link: CellLink, path: Sequence[Relay]) -> Circuit:
-        """The circuit when it is open, or closed for whatever reason.
-
-        Raises:
-            OnionError: it could not even be begun.
-        """
-        settled = asyncio.Event()
-
-        def on_settled(circuit: Circuit) -> None:
-            settled.set()
-            self._changed.set()
-
-        targets = [HopTarget(relay.identity, relay.onion_key) for relay in path]
-        circuit = self._switch.build(link, targets, on_open=on_settled, on_closed=on_settled)
-        try:
-            async with asyncio.timeout(self.times.timeout_s(len(path))):
-                await settled.wait()
-        except TimeoutError:
-            circuit.close(Reason.TIMEOUT)
-        except asyncio.CancelledError:
-            circuit.close()
-            raise
-        return circuit
-
-    def _stopped_at(self, relay: Relay, why: str) -> NoCircuit:
-        """This relay is where building stopped: it is left out for a while."""
-        self._shunned[relay.identity] = self._clock() + SHUNNED_S
-        return NoCircuit(f"{relay.name}: {why}")
 
     # --- Ahead of time, and in rotation ------------------------------------------------------------
 
@@ -439,7 +252,3 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _identities(roster: Roster | None) -> frozenset[bytes]:
-    return roster.everyone.identities if roster else frozenset()
