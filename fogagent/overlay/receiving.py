@@ -5,7 +5,8 @@ letter's order names, and finishes. The answer is TAKEN, once the agent has the 
 given it directly; else the stream ends with a `Refusal` and a sentence.
 
 Before its letter was read, anybody may be at the other end: until then a stream costs no more than the
-letter's size, for a short time, and there are never very many of them. What follows is wanted by our panel.
+letter's size, for a short time, and there are never very many of them: where there is no room, the one that
+came first makes some, for who has a letter sends it at once. What follows is wanted by our panel.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Receiver:
         self._read, self._cache, self._take_on = read, cache, take_on
         self._turn = asyncio.Semaphore(CONTENTS_MOST)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unread: dict[asyncio.Task[None], Stream] = {}  # whose letters have not come, the oldest first
         self._coming: dict[int, asyncio.Task[None]] = {}  # by attempt: whose content is on its way
 
     def __len__(self) -> int:
@@ -82,13 +84,29 @@ class Receiver:
 
     def on_begin(self, stream: Stream) -> None:
         """A stream has come that asked for TASK."""
-        if len(self) >= STREAMS_MOST:
+        if len(self) >= STREAMS_MOST and not self._make_room():
             stream.abort(Refusal.BUSY, f"This node is brought {STREAMS_MOST} tasks already.")
             return
         stream.accept()
         task = asyncio.get_running_loop().create_task(self._serve(stream))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._unread[task] = stream
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._unread.pop(task, None)
+
+    def _make_room(self) -> bool:
+        """End the oldest stream of those that have shown no letter; whether there was one."""
+        if not self._unread:
+            return False
+        task, stream = next(iter(self._unread.items()))
+        # Here and not by the task, which may not have begun.
+        stream.abort(Refusal.BUSY, "Others came to this node, and this one's letter had not.")
+        task.cancel()
+        self._forget(task)
+        return True
 
     async def close(self) -> None:
         tasks = list(self._tasks)
@@ -118,6 +136,7 @@ class Receiver:
         """Raises Refused; and StreamBroken, of which the other end knows."""
         async with _within(LETTER_S, "the letter"):
             run = await self._letter(reader)
+        self._unread.pop(_this_task(), None)
         assert run.payload is not None, "what letters are made for"
         patience_s = max(CONTENT_S, run.payload.size / SLOWEST_BYTES_PER_S)
         with self._alone(run.attempt):
@@ -130,8 +149,7 @@ class Receiver:
     def _alone(self, attempt: int) -> Iterator[None]:
         """End the stream that was bringing the same: its gateway is slow, so another one was asked. And
         whoever has one letter holds no more than one place."""
-        mine = asyncio.current_task()
-        assert mine is not None
+        mine = _this_task()
         if (earlier := self._coming.get(attempt)) is not None:
             earlier.cancel("The same task came once more.")
         self._coming[attempt] = mine
@@ -172,6 +190,12 @@ class Receiver:
             raise Refused(Refusal.STORAGE, f"This node cannot store the content: {error}.") from error
         finally:
             await asyncio.to_thread(arriving.drop)
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 @asynccontextmanager

@@ -314,17 +314,51 @@ async def test_there_are_never_too_many_at_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(receiving, "STREAMS_MOST", 2)
     async with nodes(tmp_path, GATEWAY, GUARD, MIDDLE) as made:
         open_ = [await bare(made) for _ in range(2)]
+        for attempt, (_, each) in enumerate(open_, 1):
+            each.write(headed(letter_to(made[-1], sealed_run(attempt))) + CONTENT[:-1])
         receiver = made[-1].overlay._receiver
         assert receiver is not None
-        await until(lambda: len(receiver) == 2)
+        await until(lambda: len(receiver._coming) == 2)
         own, stream = await bare(made)
         with pytest.raises(StreamBroken, match="brought 2 tasks already") as caught:
             await reader_of(stream).read(1)
         assert caught.value.code == Refusal.BUSY
-        for each in (*open_, (own, stream)):
-            each[0].circuit.close()
+        for each_own, _ in (*open_, (own, stream)):
+            each_own.circuit.close()
         await nothing_left(made)
         assert (await carried(made[0], order_to(made[-1], hops=2))).ok
+
+
+async def test_whoever_shows_no_letter_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "STREAMS_MOST", 2)
+    async with nodes(tmp_path, GATEWAY, GUARD, MIDDLE) as made:
+        open_ = [await bare(made) for _ in range(2)]
+        receiver = made[-1].overlay._receiver
+        assert receiver is not None
+        await until(lambda: len(receiver) == 2)
+        assert (await carried(made[0], order_to(made[-1], hops=2))).ok
+        with pytest.raises(StreamBroken, match="letter had not") as caught:
+            await reader_of(open_[0][1]).read(1)
+        assert caught.value.code == Refusal.BUSY
+        assert open_[1][1].ending is None, "one has to go, and the oldest did"
+        for own, _ in open_:
+            own.circuit.close()
+        await nothing_left(made)
+        assert not receiver._unread
+
+
+async def test_of_many_that_come_in_one_turn_as_many_stay_as_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "STREAMS_MOST", 2)
+    async with nodes(tmp_path, GATEWAY, GUARD, MIDDLE) as made:
+        own, stream = await bare(made)
+        streams = [stream, *(own.circuit.open_stream(TASK) for _ in range(30))]
+        await until(lambda: sum(each.ending is None for each in streams) == 2)
+        own.circuit.close()
+        await nothing_left(made)
 
 
 async def test_what_comes_once_more_ends_what_brought_it_before(tmp_path: Path) -> None:
