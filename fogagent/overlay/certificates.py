@@ -80,7 +80,7 @@ def named_identity(der: bytes) -> bytes:
     try:
         (name,) = x509.load_der_x509_certificate(der).subject
         identity = bytes.fromhex(str(name.value))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise BadCertificate(f"Not a link certificate: {error}") from error
     if len(identity) != 32:
         raise BadCertificate("The certificate names no identity of 32 bytes.")

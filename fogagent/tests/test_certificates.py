@@ -80,6 +80,14 @@ def test_what_is_no_certificate_names_nobody(der: bytes) -> None:
         named_identity(der)
 
 
+def test_a_certificate_of_an_unknown_version_names_nobody(tmp_path: Path) -> None:
+    der = LinkCertificate.load_or_create(tmp_path / "link.pem", ME).der
+    version = b"\xa0\3\2\1"
+    assert version + b"\2" in der
+    with pytest.raises(BadCertificate, match="Not a link certificate: 16 is not"):
+        named_identity(der.replace(version + b"\2", version + b"\x10"))
+
+
 def test_a_certificate_must_name_32_bytes(tmp_path: Path) -> None:
     path = tmp_path / "link.pem"
     with pytest.raises(BadCertificate, match="no identity of 32 bytes"):

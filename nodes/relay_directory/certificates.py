@@ -17,6 +17,6 @@ def certificate_problem(der: bytes) -> str:
         certificate.verify_directly_issued_by(certificate)
     except InvalidSignature:
         return "certificate: must be signed by its own key."
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         return f"certificate: must be a self-signed X.509 certificate in DER ({error})."
     return ""

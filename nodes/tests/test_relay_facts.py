@@ -92,6 +92,11 @@ def test_of_two_that_came_in_one_batch_the_last_counts(make_node: MakeNode) -> N
         ("address", "127.0.0.1:1", "address: 127.0.0.1 means each machine itself"),
         ("certificate", b"no certificate", "certificate: must be a self-signed X.509 certificate in DER"),
         ("certificate", certificate(5) + b"x", "certificate: must be a self-signed X.509"),
+        (
+            "certificate",
+            certificate(5).replace(b"\xa0\3\2\1\2", b"\xa0\3\2\1\x10"),
+            "certificate: must be a self-",
+        ),
         ("certificate", certificate(5, signed_by=6), "certificate: must be signed by its own key"),
         ("family", "a\0b", "family: must be printable"),
     ],
