@@ -117,7 +117,11 @@ def silence(node: FogNode, now: float) -> str:
 
 FACT_FILTERS: tuple[Filter, ...] = (
     # First, so that the reasons of a sealed task are those of the few nodes that could run it.
-    Filter("sealed", _sealed_for, lambda node, asked, now: "not among the nodes that the task is sealed for"),
+    Filter(
+        "sealed",
+        _sealed_for,
+        lambda node, asked, now: "the task is not sealed for it, or cannot be brought there",
+    ),
     Filter(
         "maintenance",
         _asked_for(Availability.MAINTENANCE),

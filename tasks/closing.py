@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from django.db import connection
+from django.db.models import F
 
 from coordinator.values import Resources
 from fogagent.messages import Outcome, Usage
@@ -26,22 +27,9 @@ from nodes.locks import need
 from tasks.capacity import NOTHING, give_back
 from tasks.models import Attempt, Task
 from tasks.orders import cancel_orders, subject
+from tasks.outcomes import MOVED, OWN_FAULT, PROGRAM_ENDED, SUPERSEDED, UNDELIVERED
 from tasks.routing_view import needs_of
 from tasks.states import PLACED, TaskState, sources
-
-LOST = "lost"  # its node went, or forgot it
-UNDELIVERED = "undelivered"  # its order did not get there, by whoever's fault on the way
-MOVED = "moved"  # somebody wanted its node free; costs the task no try
-SUPERSEDED = "superseded"  # another attempt's result was accepted
-
-# The program's own doing: it would end the same way elsewhere. All else was the node's fault, and the
-# task gets another attempt while some remain.
-PROGRAM_ENDED = frozenset(
-    {Outcome.EXIT_CODE, Outcome.TIMEOUT, Outcome.MEMORY, Outcome.FUEL, Outcome.TRAP, Outcome.INVALID}
-)
-
-# What is kept against a node (`nodes.behaviour`).
-OWN_FAULT = frozenset({LOST, Outcome.CRASHED, Outcome.UNAVAILABLE, Outcome.UNKNOWN})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,12 +256,25 @@ def try_again(ended: dict[int, Ending], now: datetime) -> None:
     still_open = Attempt.objects.filter(task_id__in=ended, ended_at=None)
     busy = set(still_open.filter(doubted_at=None).values_list("task_id", flat=True))
     in_doubt = set(still_open.exclude(doubted_at=None).values_list("task_id", flat=True))
-    counted = Attempt.objects.filter(task_id__in=ended).exclude(outcome__in=(MOVED, SUPERSEDED))
-    tries = Counter(counted.values_list("task_id", flat=True))
+    tries = _tries(ended)
     placed = Task.objects.filter(id__in=set(ended) - busy, state__in=PLACED)
     for task in placed.only("id", "name", "canary", "cancel_requested_at", "max_attempts").order_by("id"):
         if task.id not in in_doubt or tries[task.id] < task.max_attempts:
             _move_on(task, ended[task.id], tries[task.id], now)
+
+
+def _tries(task_ids: Iterable[int]) -> Counter[int]:
+    """How many tries these tasks have had.
+
+    What was not brought costs a task none while it may still be sealed for others; once it was, all that was
+    in vain under the seal before counts as one. So whoever seals it again and again comes to an end.
+    """
+    counted = Attempt.objects.filter(task_id__in=task_ids).exclude(outcome__in=(MOVED, SUPERSEDED))
+    undelivered = counted.filter(outcome=UNDELIVERED, task__canary=False)
+    of_older_seals = undelivered.exclude(reservation=F("task__reservation"))
+    tries = Counter(counted.exclude(id__in=undelivered.values("id")).values_list("task_id", flat=True))
+    tries.update(task_id for task_id, _ in of_older_seals.values_list("task_id", "reservation").distinct())
+    return tries
 
 
 def _move_on(task: Task, ending: Ending, tries: int, now: datetime) -> None:

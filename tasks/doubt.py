@@ -19,18 +19,9 @@ from fogpanel.rows import update_each
 from fogpanel.templatetags.fog import duration
 from fogpanel.wakes import wake
 from nodes.locks import with_nodes
-from tasks.closing import (
-    LOST,
-    MOVED,
-    SUPERSEDED,
-    Ending,
-    OpenAttempt,
-    nodes_of,
-    open_attempts,
-    stop,
-    try_again,
-)
+from tasks.closing import Ending, OpenAttempt, nodes_of, open_attempts, stop, try_again
 from tasks.models import Attempt, Task
+from tasks.outcomes import LOST, MOVED, SUPERSEDED
 from tasks.resealing import forget_wish
 from tasks.states import TaskState
 

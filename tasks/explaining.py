@@ -22,7 +22,7 @@ HOW_IT_CHOOSES = {
     RoutingStrategy.PRIVACY_AWARE: "reputation, then a network not used lately",
 }
 
-IN_WORDS = {"sealed": "not among those it is sealed for"}
+IN_WORDS = {"sealed": "not sealed for it, or out of its reach"}
 """Of reasons whose names alone would say something else."""
 
 

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 
-from tasks.closing import MOVED, open_attempts, stop
+from tasks.closing import open_attempts, stop
 from tasks.doubt import doubt
+from tasks.outcomes import MOVED
 
 
 def release_nodes(sentences: Mapping[int, str], now: datetime, *, silent: bool) -> None:

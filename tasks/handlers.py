@@ -24,10 +24,11 @@ from fogpanel.rows import change, insert_each
 from nodes import outbox
 from nodes.inbox import Reply
 from nodes.models import Node, Order
-from tasks.closing import LOST, Ending, OpenAttempt, close, open_attempts, open_reported
+from tasks.closing import Ending, OpenAttempt, close, open_attempts, open_reported
 from tasks.doubt import end_undelivered, trust
 from tasks.models import BlobChunk, LogChunk, ResultChunk, Task
 from tasks.orders import cancel_orders, subject
+from tasks.outcomes import LOST
 from tasks.states import TaskState, sources
 
 CANCEL_MOST = 1000

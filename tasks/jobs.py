@@ -12,8 +12,9 @@ from fogpanel.jobs import Run, job
 from fogpanel.parameters.catalogue import SWEEP_S
 from nodes.locks import with_nodes
 from tasks import batches, doubt, resealing, retention
-from tasks.closing import LOST, lock_free_tasks, nodes_of, open_attempts, stop
+from tasks.closing import lock_free_tasks, nodes_of, open_attempts, stop
 from tasks.models import Attempt, Task
+from tasks.outcomes import LOST
 from tasks.states import TaskState
 
 SWEEP_MOST = 500

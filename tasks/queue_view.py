@@ -24,9 +24,10 @@ from coordinator.queueing import turn_of
 from fogpanel.parameters.catalogue import AGEING_S
 from fogpanel.parameters.store import current
 from fogpanel.rows import pieces, select
+from nodes.relay_directory.publishing import newest_number
 from tasks.models import Task
 from tasks.privacy import transport
-from tasks.routing_view import Waiting, as_routing_tasks, waiting
+from tasks.routing_view import Waiting, as_routing_tasks, reserved_nodes, waiting
 from tasks.states import TaskState
 
 READ_MOST = 500  # tasks read by one query that names them
@@ -60,6 +61,7 @@ class QueueView:
         self._newest = 0  # the highest number read so far
         self._cursor: datetime | None = None
         self._looked_at_all: datetime | None = None
+        self._directory = 0  # number of the one by which those that are carried were read
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -76,9 +78,10 @@ class QueueView:
         self._cursor = now
         there = set(queued.values_list("id", flat=True))
         gone = self._tasks.keys() - there if looks_at_all else set()
-        for task_id in gone | self._resealed(queued):
+        moved = self._otherwise_in_reach()
+        for task_id in gone | self._resealed(queued) | moved:
             self.drop(task_id)
-        for some in pieces(sorted(there - self._tasks.keys()), READ_MOST):
+        for some in pieces(sorted((there | moved) - self._tasks.keys()), READ_MOST):
             self._add(select(_WAITING + "id IN {ids} ORDER BY id", ids=some))
 
     def _resealed(self, queued: QuerySet[Task]) -> set[int]:
@@ -88,6 +91,16 @@ class QueueView:
         there = queued.filter(reservation__isnull=False).values_list("id", "reservation")
         held = self._sealed
         return {task_id for task_id, now in there if task_id in held and held[task_id].reservation != now}
+
+    def _otherwise_in_reach(self) -> set[int]:
+        """Those whose order can be carried to others of their nodes than before."""
+        rows = self._sealed.values()
+        carried = {row.id: row.reservation for row in rows if transport(row.privacy)}
+        if not carried or (directory := newest_number()) == self._directory:
+            return set()
+        self._directory = directory
+        nodes = reserved_nodes(carried.values())
+        return {task_id for task_id, seal in carried.items() if self._tasks[task_id].among != nodes[seal]}
 
     def read_newest(self) -> None:
         """Take in the tasks that were handed in since the last time."""

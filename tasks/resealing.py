@@ -1,7 +1,8 @@
 """Sealed tasks whose nodes are all gone: their submitters are asked to seal them for others.
 
-A task that waits for room on its nodes waits as any other. When none of them is there any more, it needs
-resealing; it goes on when that comes, or a node comes back, and else expires.
+A task that waits for room on its nodes waits as any other. When none of them is there any more, or none that
+its order can be carried to, it needs resealing; it goes on when that comes, or a node comes back, and else
+expires.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tasks.states import TaskState
 AWAY = timedelta(seconds=10)
 """So long a node may be without a connection before its tasks are to be sealed for others."""
 READ_MOST = 500
-EXPIRED = "None of the nodes that it was sealed for was there, and nobody sealed it for others in time."
+EXPIRED = "None of the nodes that it was sealed for could take it, and nobody sealed it for others in time."
 
 
 def look_after(now: datetime) -> None:
@@ -66,7 +67,7 @@ def _there(node_ids: Iterable[int], now: datetime) -> set[int]:
 
 
 def _ask(sealed_by: Mapping[int, int | None], now: datetime) -> None:
-    """Of tasks by the reservation whose nodes are gone. One that has another by now, or does not wait any
+    """Of tasks by the reservation whose nodes cannot take them. One that has another by now, or waits no
     more, needs nothing."""
     if not sealed_by:
         return
@@ -80,7 +81,7 @@ def _ask(sealed_by: Mapping[int, int | None], now: datetime) -> None:
         for task in lacking:
             audit.record(
                 "task.needs_resealing",
-                f"{shown(task.name)} needs resealing: none of the nodes that it is sealed for is there",
+                f"{shown(task.name)} needs resealing: none of the nodes that it is sealed for can take it",
                 subject=task,
                 level="warning",
             )

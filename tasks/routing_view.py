@@ -10,13 +10,16 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from django.db.models import QuerySet
+
 from coordinator import values
 from coordinator.values import Resources, RoutingStrategy
 from fogagent.messages import INLINE_BLOB_BYTES
 from fogpanel.rows import as_time
 from nodes.models import Node
 from tasks.models import Attempt, Blob, Reservation, Task
-from tasks.privacy import SEALED, Privacy
+from tasks.outcomes import UNDELIVERED
+from tasks.privacy import SEALED, Privacy, transport
 from tasks.submission import TaskSpec
 
 NO_INPUTS: frozenset[str] = frozenset()
@@ -102,12 +105,27 @@ def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:
 
 
 def reserved_nodes(reservations: Iterable[int | None]) -> dict[int | None, frozenset[int]]:
-    """By the number of a reservation the only nodes that its task can run on."""
+    """By the number of a reservation the only nodes that its task can run on now: those that it is sealed
+    for, and where its order is carried, of them those that it can be carried to."""
     ids = {number for number in reservations if number is not None}
     if not ids:
         return {}
-    found = Reservation.objects.filter(id__in=ids).values_list("id", "nodes")
-    return {number: frozenset(nodes) for number, nodes in found}
+    found = list(Reservation.objects.filter(id__in=ids).values_list("id", "privacy", "nodes"))
+    sealed_for: dict[int | None, frozenset[int]] = {number: frozenset(nodes) for number, _, nodes in found}
+    carried = {number: sealed_for[number] for number, level, _ in found if transport(level)}
+    return sealed_for | _within_reach(carried) if carried else sealed_for
+
+
+def _within_reach(carried: Mapping[int, frozenset[int]]) -> dict[int | None, frozenset[int]]:
+    """Of the nodes of each of these reservations those that circuits can end at, but for any that its order
+    was not brought to in all its tries: after that it is to be sealed for others."""
+    relays = _circuits_end_at(Node.objects.filter(id__in=frozenset().union(*carried.values())))
+    left = {number: set(nodes & relays) for number, nodes in carried.items()}
+    given_up = Attempt.objects.filter(task__reservations__in=carried, outcome=UNDELIVERED)
+    for number, node_id in given_up.values_list("reservation", "node_id"):
+        if number in left:
+            left[number].discard(node_id)
+    return {number: frozenset(nodes) for number, nodes in left.items()}
 
 
 def as_routing_task(
@@ -125,10 +143,15 @@ def sealable(level: Privacy) -> frozenset[int]:
     """The nodes in the relay directory, which has the keys to seal for; where the order comes over a circuit,
     those that circuits can end at."""
     listed = Node.objects.filter(archived_at=None, relay__since__isnull=False)
-    if level != Privacy.PRIVATE:
-        listed = listed.exclude(relay__address="")
-    nodes = listed.values_list("id", "flags")
-    return frozenset(node_id for node_id, flags in nodes if level == Privacy.PRIVATE or "relay" in flags)
+    if level == Privacy.PRIVATE:
+        return frozenset(listed.values_list("id", flat=True))
+    return _circuits_end_at(listed)
+
+
+def _circuits_end_at(nodes: QuerySet[Node]) -> frozenset[int]:
+    """Those of these that are relays in the directory which others can dial."""
+    listed = nodes.filter(relay__since__isnull=False).exclude(relay__address="").values_list("id", "flags")
+    return frozenset(node_id for node_id, flags in listed if "relay" in flags)
 
 
 def fetched_inputs(tasks: Iterable[Task | Waiting]) -> dict[int, frozenset[str]]:

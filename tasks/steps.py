@@ -8,8 +8,8 @@ from datetime import datetime
 
 from fogagent.messages import Outcome
 from fogpanel.templatetags.fog import duration
-from tasks.closing import MOVED, SUPERSEDED
 from tasks.models import Attempt, Task
+from tasks.outcomes import MOVED, SUPERSEDED
 from tasks.states import FINAL, TaskState
 
 TONE_OF_END = {
@@ -82,7 +82,7 @@ def _one_try(task: Task, attempt: Attempt) -> Iterator[Step]:
 
 def _resealing(task: Task) -> Iterator[Step]:
     if task.needs_resealing:
-        yield Step("Needs resealing", "warn", task.reseal_wanted_at, "its nodes are gone")
+        yield Step("Needs resealing", "warn", task.reseal_wanted_at, "its nodes cannot take it")
 
 
 def _waiting_tone(task: Task) -> str:

@@ -15,7 +15,12 @@ from coordinator.tests.fleets import NOW, a_node, a_task
 from coordinator.values import Availability, Candidate, Resources, RoutingStrategy
 
 SENTENCES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-    ("sealed", {}, {"among": frozenset({2})}, "not among the nodes that the task is sealed for"),
+    (
+        "sealed",
+        {},
+        {"among": frozenset({2})},
+        "the task is not sealed for it, or cannot be brought there",
+    ),
     (
         "maintenance",
         {"availability": Availability.MAINTENANCE},

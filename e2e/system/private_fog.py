@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,9 @@ class PrivateFog(Panel):
 
     # --- Its agents ------------------------------------------------------------------------------
 
-    def _start(self, name: str) -> None:
-        self._running[name] = self.start_agent(name, *AGENTS[name])
+    def _start(self, name: str, *arguments: str) -> None:
+        """Arguments that come later prevail."""
+        self._running[name] = self.start_agent(name, *AGENTS[name], *arguments)
 
     def _spawn(self, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         python, path, module, *rest = command
@@ -70,19 +71,36 @@ class PrivateFog(Panel):
         self._start(name)
 
     @contextmanager
-    def without(self, names: Iterable[str]) -> Iterator[None]:
+    def without(self, names: Sequence[str]) -> Iterator[None]:
         """While these have stopped in order."""
+        self._stop(names)
+        try:
+            yield
+        finally:
+            self._start_again(names)
+
+    @contextmanager
+    def without_relaying(self, names: Sequence[str]) -> Iterator[None]:
+        """While these compute as before, but are no relays."""
+        self._stop(names)
+        self._start_again(names, "--flags", "compute")
+        try:
+            yield
+        finally:
+            self._stop(names)
+            self._start_again(names)
+
+    def _stop(self, names: Iterable[str]) -> None:
         stopped = [self._running.pop(name) for name in names]
         for process in stopped:
             process.send_signal(signal.SIGTERM)
         for process in stopped:
             process.wait(20)
-        try:
-            yield
-        finally:
-            for name in names:
-                self._start(name)
-            until("they are back", lambda: set(names) <= self.working_nodes())
+
+    def _start_again(self, names: Sequence[str], *arguments: str) -> None:
+        for name in names:
+            self._start(name, *arguments)
+        until("they are back", lambda: set(names) <= self.working_nodes())
 
     # --- What is known of it ---------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ LEVELS = ("private", "confidential")
 TASKS = 40
 ANOTHER_WITHIN_S = 10
 """From the end of a gateway to the end of what it was to bring: the sweep looks every two seconds."""
-EXPIRED = "None of the nodes that it was sealed for was there, and nobody sealed it for others in time."
+EXPIRED = "None of the nodes that it was sealed for could take it, and nobody sealed it for others in time."
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +209,21 @@ def near(fog: PrivateFog) -> set[str]:
 def needs_resealing(fog: PrivateFog, task_id: int) -> dict[str, Any] | None:
     task = fog.task(task_id)
     return task if task["needs_resealing"] else None
+
+
+def test_tasks_that_cannot_be_carried_to_their_nodes_are_resealed(
+    fog: PrivateFog, submitter: Submitter
+) -> None:
+    confidential = seal("confidential", b"print(6 * 7)", region="here", strategy="proximity_based")
+    private = seal("private", b"print(6 * 9)", region="here", region_required=True)
+    promised = [(task, submitter.reserve(task)) for task in (confidential, private)]
+    assert {node.hex() for _, each in promised for node in each.nodes} == near(fog)
+    with fog.without_relaying(NEAR):
+        for task, each in promised:
+            submitter.use(task, each)
+        assert submitter.wait(private)["state"] == "succeeded"
+        until("it needs resealing", partial(needs_resealing, fog, confidential.id), within_s=30)
+        until("it is resealed", lambda: submitter.reseal(confidential))
+        ended = submitter.wait(confidential)
+        assert (ended["state"], ended["node"]["name"]) == ("succeeded", "node-4")
+        assert submitter.result(confidential).stdout == b"42\n"

@@ -167,7 +167,7 @@ def why(task: Json) -> str:
     if task["reason"]:
         return str(task["reason"])
     if task["needs_resealing"]:
-        return f"no node that it is sealed for is there; until {task['reseal_by']}: ./fog reseal {task['id']}"
+        return f"none of its nodes can take it; until {task['reseal_by']}: ./fog reseal {task['id']}"
     waits = [f"{reason['reason']} ({reason['nodes']})" for reason in task["wait_reasons"]]
     return "waits: " + ", ".join(waits) if task["state"] == "queued" and waits else ""
 

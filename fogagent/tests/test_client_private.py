@@ -414,7 +414,7 @@ def test_it_is_sealed_again_by_itself_and_sent_once(
     assert run(script) == 0
     said = capsys.readouterr()
     assert said.out == "ran print(1)"
-    assert "task 5 queued: no node that it is sealed for is there; until 2030" in said.err
+    assert "task 5 queued: none of its nodes can take it; until 2030" in said.err
     assert said.err.count("task 5 is not sealed again yet: No node is free.") == 1
     assert "task 5 is sealed again, for brook" in said.err
     assert "task 5 succeeded on brook" in said.err

@@ -11,8 +11,9 @@ from nodes.models import Order
 from services.vpn_coordinator.carrying import TOPIC, ask
 from services.vpn_coordinator.models import Carriage
 from services.vpn_coordinator.tries import WAITED_FOR, is_lost
-from tasks.closing import MOVED, UNDELIVERED, open_attempts, stop
+from tasks.closing import open_attempts, stop
 from tasks.orders import subject
+from tasks.outcomes import MOVED, UNDELIVERED
 
 CARRY = "carry"
 """The kind of these orders in the outbox."""
@@ -60,8 +61,9 @@ def _waits_in_vain(carriage: Carriage, now: datetime) -> bool:
 
 
 def _end(carriages: Iterable[Carriage], outcome: str, now: datetime) -> None:
-    """End their attempts, so that the tasks go elsewhere. ``outcome``: UNDELIVERED, which costs the task a
-    try but is not kept against its node, since gateways may say what they like; or MOVED.
+    """End their attempts, so that the tasks go elsewhere. ``outcome``: UNDELIVERED, after which
+    the order goes there no more under this seal, but which is not kept against the node, since gateways may
+    say what they like; or MOVED.
 
     What has begun goes on: its gateway did not hear that it was taken.
     """

@@ -13,8 +13,8 @@ from coordinator.values import RoutingStrategy
 from fogagent.messages import Outcome
 from fogpanel.models import Event
 from nodes.models import Node
-from tasks.closing import LOST
 from tasks.models import Attempt, Decision, Explanation, LogChunk, Task
+from tasks.outcomes import LOST
 from tasks.seeding.fleet import works
 from tasks.seeding.rows import Rows
 from tasks.seeding.work import Batch, Work

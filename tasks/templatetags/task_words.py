@@ -16,7 +16,7 @@ register = template.Library()
 def waits_for(task: Task) -> str:
     """Why it waits, in a few words: the first reason and for how many nodes, or that it needs resealing."""
     if task.needs_resealing:
-        return "needs resealing: its nodes are gone"
+        return "needs resealing: its nodes cannot take it"
     # That others are not among the nodes it is sealed for is no reason to wait.
     reasons = [(why, count) for why, count in task.wait_reasons.items() if why != "sealed"]
     if not reasons:

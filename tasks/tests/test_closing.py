@@ -15,11 +15,12 @@ from fogagent.messages import Cancel, Finished, Outcome, Piece, Stream, Usage
 from fogpanel.models import Event
 from nodes.models import Node, Order
 from tasks import operations
-from tasks.closing import LOST, PROGRAM_ENDED, open_attempts, stop
+from tasks.closing import open_attempts, stop
 from tasks.failover import release_nodes
 from tasks.handlers import accept_results
 from tasks.jobs import give_up
 from tasks.models import Attempt, LogChunk, Task
+from tasks.outcomes import LOST, PROGRAM_ENDED
 from tasks.tests.conftest import MakeTask, Report
 
 Place = Callable[[], int]

@@ -13,9 +13,9 @@ from pytest_django import DjangoAssertNumQueries
 from conftest import MakeNode
 from nodes.models import Node
 from tasks import explaining_now
-from tasks.closing import LOST
 from tasks.explaining_now import explain_now
 from tasks.models import Attempt, Decision, Task
+from tasks.outcomes import LOST
 from tasks.tests.conftest import MakeTask
 
 

@@ -13,8 +13,9 @@ from coordinator import values
 from coordinator.planning import Explain
 from nodes.models import Node
 from tasks import placement
-from tasks.closing import LOST, open_attempts, stop
+from tasks.closing import open_attempts, stop
 from tasks.models import Attempt, Decision, Reservation, Task
+from tasks.outcomes import LOST
 from tasks.placement import Placer
 from tasks.tests.conftest import MakeTask
 from tasks.waits import REASONS_EVERY

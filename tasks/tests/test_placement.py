@@ -20,8 +20,9 @@ from fogpanel.parameters import changing, store
 from nodes.models import Node, Order
 from nodes.outbox import with_number
 from tasks import placement
-from tasks.closing import LOST, Ending, close, open_attempts
+from tasks.closing import Ending, close, open_attempts
 from tasks.models import Attempt, Decision, Task
+from tasks.outcomes import LOST
 from tasks.placement import POLL_S, FleetView, Placer
 from tasks.queue_view import QueueView
 from tasks.routing_view import as_routing_tasks

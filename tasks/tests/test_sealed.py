@@ -39,10 +39,11 @@ from nodes.identity import panel_identity
 from nodes.models import Node, Order
 from nodes.outbox import NewOrder
 from tasks import doubt, jobs, operations, resealing, reservations
-from tasks.closing import LOST, lock_free_tasks, open_attempts, stop
+from tasks.closing import lock_free_tasks, open_attempts, stop
 from tasks.handlers import mark_started, reconcile_holdings, send_blobs
 from tasks.models import Attempt, LogChunk, Reservation, ResultChunk, Task
 from tasks.orders import subject
+from tasks.outcomes import LOST
 from tasks.placement import Placer
 from tasks.queue_view import RELOAD, QueueView
 from tasks.reservations import CannotReserve

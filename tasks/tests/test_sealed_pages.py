@@ -233,6 +233,6 @@ def test_the_list_says_why_a_sealed_task_waits(client: Client, viewer: User, sea
     Task.objects.filter(id=sealed.id).update(wait_reasons={"sealed": 9, "cpu": 2})
     assert "2 nodes: cpu" in page(client, viewer, "/tasks")
     html = page(client, viewer, f"/tasks/{sealed.id}")
-    assert "not among those it is sealed for" in html
+    assert "not sealed for it, or out of its reach" in html
     go(sealed)
-    assert "needs resealing: its nodes are gone" in page(client, viewer, "/tasks")
+    assert "needs resealing: its nodes cannot take it" in page(client, viewer, "/tasks")

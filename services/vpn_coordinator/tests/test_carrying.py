@@ -41,11 +41,12 @@ from services.vpn_coordinator.tries import (
     WAITED_FOR,
     timeout_s,
 )
-from tasks.closing import MOVED, UNDELIVERED, open_attempts, stop
+from tasks.closing import open_attempts, stop
 from tasks.doubt import doubt, trust
 from tasks.handlers import mark_started
 from tasks.models import Attempt, Task
 from tasks.orders import subject
+from tasks.outcomes import MOVED, UNDELIVERED
 from tasks.states import TaskState
 
 pytestmark = pytest.mark.django_db
