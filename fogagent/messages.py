@@ -155,8 +155,25 @@ class TunnelSpec(Value, frozen=True):
     rotate_s: Seconds = 600.0  # how long a circuit takes new streams
 
 
+class SocksPassword(Value, frozen=True):
+    """By what an entry knows a user's password for a tunnel (`fogagent.overlay.socks_passwords`)."""
+
+    user: Short
+    salt: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    digest: Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
+class GuardedTunnel(TunnelSpec, frozen=True, kw_only=True):
+    """A tunnel whose port is only for who gives one of these passwords."""
+
+    passwords: Annotated[list[SocksPassword], Meta(max_length=500)]
+
+
 class TunnelState(Value, frozen=True):
-    """A tunnel as its entry sees it. ``sentence`` says why it is not open. Bytes are since it was opened."""
+    """A tunnel as its entry sees it. ``sentence`` says why it is not open. Bytes are since it was opened.
+
+    So are the clients that were refused, for a password that is wrong or because they gave none.
+    """
 
     tunnel: Identifier
     open: bool
@@ -165,6 +182,8 @@ class TunnelState(Value, frozen=True):
     clients: Count = 0
     sent_bytes: Count = 0
     received_bytes: Count = 0
+    wrong_passwords: Count = 0
+    missing_passwords: Count = 0
 
 
 class PathVerdict(Value, frozen=True):
@@ -332,6 +351,7 @@ class OverlayFacts(Message, frozen=True):
     certificate: Certificate
     address: HostPort = ""  # empty: nobody can dial it
     family: Short = ""
+    asks_passwords: bool = False  # whether it knows tunnels with passwords; an older agent does not say so
 
 
 class DirectoryWanted(Message, frozen=True):
@@ -474,10 +494,15 @@ class Configure(Message, frozen=True, kw_only=True):
 
 
 class SetTunnels(Message, frozen=True, kw_only=True):
-    """The tunnels that this node is to have open from now on: these and no others."""
+    """The tunnels that this node is to have open from now on: these and no others.
+
+    Those with passwords are apart: an agent too old to ask for them does not see them, and so opens no port
+    that everybody could use.
+    """
 
     order: Count = 0  # the outbox puts its number in when it sends
     tunnels: Annotated[list[TunnelSpec], Meta(max_length=100)]
+    guarded: Annotated[list[GuardedTunnel], Meta(max_length=100)] = []
 
 
 class TryCircuit(Message, frozen=True, kw_only=True):

@@ -320,7 +320,7 @@ class AgentState:
             yield TellOverlay()
 
     def _on_set_tunnels(self, message: SetTunnels, now: Moment) -> Iterator[Instruction]:
-        yield OpenTunnels(message.tunnels)
+        yield OpenTunnels([*message.tunnels, *message.guarded])
 
     def _on_try_circuit(self, message: TryCircuit, now: Moment) -> Iterator[Instruction]:
         yield RunTrial(message)

@@ -23,7 +23,16 @@ from e2e.soak.fuzz_carrying import letter, letter_seeds, task, task_seeds
 from e2e.soak.fuzz_circuit import circuit, circuit_seeds
 from fogagent import messages
 from fogagent.identity import Identity
-from fogagent.messages import DirectoryPart, FrameError, FromAgent, FromPanel, Message, Sealed, encode_frame
+from fogagent.messages import (
+    DirectoryPart,
+    FrameError,
+    FromAgent,
+    FromPanel,
+    Message,
+    Sealed,
+    SocksPassword,
+    encode_frame,
+)
 from fogagent.overlay import directory
 from fogagent.overlay.directory import BadDirectory, Changes
 from fogagent.overlay.directory_parts import MAX_PARTS, Assembly
@@ -35,6 +44,7 @@ from fogagent.overlay.onion.crypto import KEY_BYTES
 from fogagent.overlay.onion.errors import HandshakeError, ProtocolError
 from fogagent.overlay.onion.handshake import ClientHandshake, respond
 from fogagent.overlay.socks import Request, SocksError, SocksParser
+from fogagent.overlay.socks_passwords import by_name, digest_of, entitled
 from fogagent.overlay.stream import BadTarget, Target
 from fogagent.sealing.content import open_bytes, open_pieces, seal_bytes
 from fogagent.sealing.errors import SealingError
@@ -158,16 +168,33 @@ def handshake_seeds() -> list[bytes]:
 # --- Streams ---------------------------------------------------------------------------------------
 
 
+SOCKS_PASSWORDS = by_name(
+    SocksPassword(user=name, salt=bytes(16), digest=digest_of(bytes(16), b"secret"))
+    for name in ("ann", "a+b")
+)
+
+
 def socks(data: bytes) -> None:
-    heard = socks_of([data])
-    assert socks_of(pieces(data)) == heard
+    heard = socks_of([data], SocksParser())
+    assert socks_of(pieces(data), SocksParser()) == heard
     if (request := heard[1]) is not None:
         assert read_connect(connect_to(request.target)) == request.target
 
 
-def socks_of(parts: Any) -> tuple[bytes, Request | None, bytes, str]:
+def guarded_socks(data: bytes) -> None:
+    """Of a port that asks for a password: no request without one that somebody has."""
+    parser = SocksParser(partial(entitled, SOCKS_PASSWORDS))
+    heard = socks_of([data], parser)
+    assert socks_of(pieces(data), SocksParser(partial(entitled, SOCKS_PASSWORDS))) == heard
+    if (request := heard[1]) is not None:
+        assert parser.password is not None and request.isolation.password == b"secret"
+        user = parser.password.user.encode()
+        assert request.isolation.user == user or request.isolation.user.startswith(user + b"+")
+
+
+def socks_of(parts: Any, parser: SocksParser) -> tuple[bytes, Request | None, bytes, str]:
     """What is answered in all, the request, what follows it, and the fault."""
-    parser, answers = SocksParser(), b""
+    answers = b""
     try:
         for part in parts:
             answers += parser.receive(part)
@@ -177,7 +204,11 @@ def socks_of(parts: Any) -> tuple[bytes, Request | None, bytes, str]:
 
 
 def socks_seeds() -> list[bytes]:
-    greetings = b"\x05\x01\x00", b"\x05\x02\x00\x02\x01\x03ann\x06secret"
+    greetings = (
+        b"\x05\x01\x00",
+        b"\x05\x02\x00\x02\x01\x03ann\x06secret",
+        b"\x05\x01\x02\x01\x05a+b+c\x06secret",
+    )
     asked = (
         b"\x05\x01\x00\x03\x0bexample.org\x01\xbb",
         b"\x05\x01\x00\x01\xc0\x00\x02\x07\x00P",
@@ -383,6 +414,7 @@ TARGETS = {
     "circuit": Fuzzed(circuit, circuit_seeds),
     "handshake": Fuzzed(handshake, handshake_seeds),
     "socks": Fuzzed(socks, socks_seeds),
+    "guarded_socks": Fuzzed(guarded_socks, socks_seeds),
     "connect": Fuzzed(connect, connect_seeds),
     "changes": Fuzzed(changes, changes_seeds, tuple(field.encode_name for field in fields(directory.Relay))),
     "parts": Fuzzed(parts, parts_seeds),

@@ -128,6 +128,7 @@ class Overlay:
             certificate=self._certificate.der,
             address=address,
             family=self._part.family,
+            asks_passwords=True,
         )
 
     async def _listen(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from fogagent.messages import SocksPassword
 from fogagent.overlay.stream import BadTarget, Isolation, Reason, Target
 
 VERSION = 5
@@ -51,6 +52,8 @@ class Fault(StrEnum):
     TLS = "tls"
     GARBAGE = "garbage"
     NO_METHOD = "no-method"
+    NO_PASSWORD = "no-password"
+    WRONG_PASSWORD = "wrong-password"
     COMMAND = "command-not-supported"
     ADDRESS_TYPE = "address-type-not-supported"
     BAD_TARGET = "bad-target"
@@ -87,10 +90,14 @@ class SocksParser:
     """One connection of a client: ``request`` is there once all of it has come.
 
     A client may send everything at once without waiting for answers; what follows the request is ``rest``.
+    Where ``entitled`` is given, a client needs a user and password that it finds; ``password`` is what it
+    found. Otherwise any pair will do: it only isolates.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, entitled: Callable[[bytes, bytes], SocksPassword | None] | None = None) -> None:
         self.request: Request | None = None
+        self.password: SocksPassword | None = None
+        self._entitled = entitled
         self._buffer = bytearray()
         self._isolation = Isolation()
         self._error: SocksError | None = None
@@ -132,6 +139,12 @@ class SocksParser:
         if USER_PASSWORD in methods:
             self._step = self._user_password
             return bytes((VERSION, USER_PASSWORD))
+        if self._entitled is not None:
+            raise SocksError(
+                Fault.NO_PASSWORD,
+                "The client has no password, and this port asks for one.",
+                bytes((VERSION, NO_METHOD)),
+            )
         if NO_AUTHENTICATION in methods:
             self._step = self._target
             return bytes((VERSION, NO_AUTHENTICATION))
@@ -154,6 +167,10 @@ class SocksParser:
         if message is None:
             return None
         self._isolation = Isolation(message[2:split], message[split + 1 :])
+        if self._entitled is not None:
+            self.password = self._entitled(self._isolation.user, self._isolation.password)
+            if self.password is None:
+                raise _refused(self._isolation)
         self._step = self._target
         return bytes((USER_PASSWORD_VERSION, 0))
 
@@ -180,6 +197,15 @@ class SocksParser:
         message = bytes(self._buffer[:size])
         del self._buffer[:size]
         return message
+
+
+def _refused(given: Isolation) -> SocksError:
+    answer = bytes((USER_PASSWORD_VERSION, 1))
+    if not given.password:
+        return SocksError(Fault.NO_PASSWORD, "The client has a user and no password.", answer)
+    return SocksError(
+        Fault.WRONG_PASSWORD, "The client's user and password are not those of anybody.", answer
+    )
 
 
 def _not_socks5(first: int) -> SocksError:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fogagent.messages import SocksPassword
 from fogagent.overlay.pump import Pump
 from fogagent.overlay.socks import REPLIES, Reply, Request, SocksError, SocksParser, reply
+from fogagent.overlay.socks_passwords import ByName, by_name, entitled
 from fogagent.overlay.stream import OpenStream, StreamRefused, Target
 
 MOST_CLIENTS = 512
@@ -32,6 +35,7 @@ class Ending(StrEnum):
     LEFT = "left"
     BROKEN = "broken"
     SHUT_DOWN = "shut-down"
+    NOT_ANY_MORE = "not-allowed-any-more"
     BUG = "bug"
 
 
@@ -51,7 +55,7 @@ class SocksServer:
 
     A client that has not sent its request within ``request_timeout_s`` ends, as does one that comes while
     ``most_clients`` are there; how long opening may take is for ``open_stream`` to say. ``on_closed`` hears
-    of every client once, when it is over.
+    of every client once, when it is over. Without ``passwords`` everybody on this machine may come.
     """
 
     def __init__(
@@ -61,10 +65,14 @@ class SocksServer:
         most_clients: int = MOST_CLIENTS,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
         on_closed: Callable[[Closed], None] = lambda closed: None,
+        passwords: Iterable[SocksPassword] | None = None,
     ) -> None:
         self.open_stream = open_stream
         self.most_clients, self.request_timeout_s = most_clients, request_timeout_s
         self.on_closed = on_closed
+        self.refused: Counter[str] = Counter()
+        """Clients so far by the fault they were turned away for."""
+        self._passwords: ByName | None = None if passwords is None else by_name(passwords)
         self._clients: set[_Client] = set()
         self._gone_sent = self._gone_received = 0  # bytes of clients that are gone
         self._listening: asyncio.Server | None = None
@@ -101,8 +109,23 @@ class SocksServer:
             self._listening = None
         leaving = list(self._clients)
         for client in leaving:
-            client.drop()
+            client.drop(Ending.SHUT_DOWN, "The SOCKS port was closed.")
         await asyncio.gather(*(client.gone.wait() for client in leaving))
+
+    def set_passwords(self, passwords: Iterable[SocksPassword]) -> None:
+        """From now on these are asked for. Who came by another one is dropped, open streams included."""
+        self._passwords = by_name(passwords)
+        valid = set(self._passwords.values())
+        for client in list(self._clients):
+            if client.password is not None and client.password not in valid:
+                client.drop(Ending.NOT_ANY_MORE, "The password that it came by is not valid any more.")
+
+    def parser(self) -> SocksParser:
+        return SocksParser() if self._passwords is None else SocksParser(self._entitled)
+
+    def _entitled(self, name: bytes, password: bytes) -> SocksPassword | None:
+        """By the passwords of this moment: they may have changed since the client came."""
+        return entitled(self._passwords or {}, name, password)
 
     def enter(self, client: _Client) -> bool:
         if len(self._clients) >= self.most_clients:
@@ -124,7 +147,7 @@ class _Client(asyncio.Protocol):
         self.gone = asyncio.Event()
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._parser = SocksParser()
+        self._parser = server.parser()
         self._transport: asyncio.Transport
         self._deadline: asyncio.TimerHandle | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -147,6 +170,7 @@ class _Client(asyncio.Protocol):
         try:
             self._transport.write(self._parser.receive(data))
         except SocksError as error:
+            self._server.refused[error.fault] += 1
             self._refuse(error.fault, str(error), error.answer)
             return
         if self._parser.request is not None:
@@ -177,13 +201,17 @@ class _Client(asyncio.Protocol):
         if self._parser.rest:
             pump.send(self._parser.rest)
 
-    def drop(self) -> None:
+    @property
+    def password(self) -> SocksPassword | None:
+        """By which it was let in, where the port asks for one."""
+        return self._parser.password
+
+    def drop(self, reason: Ending, sentence: str) -> None:
         """End it, in whatever state."""
-        sentence = "The SOCKS port was closed."
         if self._pump is not None:
             self._pump.abort(sentence)
         else:
-            self._cut(Ending.SHUT_DOWN, sentence)
+            self._cut(reason, sentence)
 
     # --- The end --------------------------------------------------------------------------------------
 

@@ -11,8 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from fogagent.messages import TunnelSpec, TunnelState
+from msgspec import structs
+
+from fogagent.messages import GuardedTunnel, SocksPassword, TunnelSpec, TunnelState
 from fogagent.overlay.onion.path import Wishes
+from fogagent.overlay.socks import Fault
 from fogagent.overlay.socks_server import SocksServer
 from fogagent.overlay.stream import Isolation, OverlayStream, Target
 
@@ -39,12 +42,30 @@ def wishes_of(spec: TunnelSpec) -> Wishes:
     return Wishes(hops=spec.hops, exit_region=spec.exit_region, exit_node=spec.exit_node)
 
 
+def _passwords(spec: TunnelSpec) -> list[SocksPassword] | None:
+    return spec.passwords if isinstance(spec, GuardedTunnel) else None
+
+
+def _port_of(spec: TunnelSpec) -> TunnelSpec:
+    """What the port depends on, which is not who may use it."""
+    return structs.replace(spec, passwords=[]) if isinstance(spec, GuardedTunnel) else spec
+
+
 @dataclass
 class _Tunnel:
     spec: TunnelSpec
     server: SocksServer
     port: int = 0
     sentence: str = ""
+
+    def becomes(self, spec: TunnelSpec | None) -> bool:
+        """Whether it is this one already, but for its passwords, which it takes over then."""
+        if spec is None or _port_of(spec) != _port_of(self.spec):
+            return False
+        if spec != self.spec and (passwords := _passwords(spec)) is not None:
+            self.server.set_passwords(passwords)
+        self.spec = spec
+        return True
 
 
 class Tunnels:
@@ -72,7 +93,7 @@ class Tunnels:
 
     async def _set(self, wanted: Mapping[int, TunnelSpec]) -> None:
         for number, tunnel in list(self._tunnels.items()):
-            if wanted.get(number) != tunnel.spec:
+            if not tunnel.becomes(wanted.get(number)):
                 del self._tunnels[number]
                 await tunnel.server.close()
         for number, spec in wanted.items():
@@ -83,7 +104,9 @@ class Tunnels:
     async def _open(self, spec: TunnelSpec) -> None:
         wishes = wishes_of(spec)
         open_stream = partial(self._streams.open_stream, wishes, spec.rotate_s, spec.tunnel)
-        tunnel = self._tunnels[spec.tunnel] = _Tunnel(spec, SocksServer(open_stream))
+        tunnel = self._tunnels[spec.tunnel] = _Tunnel(
+            spec, SocksServer(open_stream, passwords=_passwords(spec))
+        )
         if not self._granted:
             tunnel.sentence = NOT_GRANTED
             return
@@ -114,6 +137,8 @@ class Tunnels:
                 clients=each.server.clients,
                 sent_bytes=each.server.sent_bytes,
                 received_bytes=each.server.received_bytes,
+                wrong_passwords=each.server.refused[Fault.WRONG_PASSWORD],
+                missing_passwords=each.server.refused[Fault.NO_PASSWORD],
             )
             for number, each in self._tunnels.items()
         ]

@@ -138,9 +138,11 @@ hosts = st.from_regex(r"[A-Za-z0-9_.-]{1,253}", fullmatch=True)
 pairs = st.none() | st.tuples(st.binary(max_size=255), st.binary(max_size=255))
 
 
-def feed(data: bytes, cuts: list[int]) -> tuple[bytes, Request | None, bytes, Fault | None]:
+def feed(
+    data: bytes, cuts: list[int], parser: SocksParser | None = None
+) -> tuple[bytes, Request | None, bytes, Fault | None]:
     """Feed it cut at these places; whatever comes is a request, a fault, or not yet either."""
-    parser, answers = SocksParser(), b""
+    parser, answers = parser or SocksParser(), b""
     places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     for start, end in pairwise(places):
         if parser.request is not None:

@@ -46,6 +46,7 @@ from fogagent.messages import (
     Facts,
     Fetch,
     Finished,
+    GuardedTunnel,
     Holding,
     Outcome,
     OverlayFacts,
@@ -216,8 +217,9 @@ def test_the_panel_hears_of_the_overlay_when_there_is_one_and_on_each_connect(ag
 
 def test_tunnels_and_trials_are_ordered(agent: Driven) -> None:
     spec = TunnelSpec(tunnel=1)
-    assert agent.hears(SetTunnels(order=7, tunnels=[spec])) == [
-        OpenTunnels([spec]),
+    guarded = GuardedTunnel(tunnel=2, passwords=[])
+    assert agent.hears(SetTunnels(order=7, tunnels=[spec], guarded=[guarded])) == [
+        OpenTunnels([spec, guarded]),
         Send(Acknowledge(orders=[7])),
     ]
     trial = TryCircuit(order=8, trial=3)
