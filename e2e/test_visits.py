@@ -39,6 +39,8 @@ def addresses(panel: Panel, browser: Browser, signed_in: SignedIn) -> dict[str, 
     node = next(iter(panel.nodes().values()))["id"]
     sealed = hand_in_sealed(browser, panel, signed_in)
     tunnel = panel.post("/tunnels", {"name": "browsing", "entry": panel.agents[0]})["id"]
+    shared = {"name": "shared", "entry": panel.agents[0], "require_password": True}
+    guarded = panel.post("/tunnels", shared)["id"]
     return {
         "control panel": "/control-panel",
         "service": "/services/fog_coordinator/",
@@ -52,6 +54,9 @@ def addresses(panel: Panel, browser: Browser, signed_in: SignedIn) -> dict[str, 
         "new tunnel": "/services/vpn_coordinator/tunnels/new",
         "tunnel": f"/services/vpn_coordinator/tunnels/{tunnel}",
         "stop a tunnel": f"/services/vpn_coordinator/tunnels/{tunnel}/stop",
+        "share a tunnel": f"/services/vpn_coordinator/tunnels/{guarded}/share",
+        "tunnel with a password": f"/services/vpn_coordinator/tunnels/{guarded}",
+        "password of a tunnel": f"/services/vpn_coordinator/tunnels/{guarded}/password",
         "nodes": "/nodes",
         "node": f"/nodes/{node}",
         "work of a node": f"/nodes/{node}/why",
@@ -86,6 +91,7 @@ def hand_in_sealed(browser: Browser, panel: Panel, signed_in: SignedIn) -> int:
 PAGES = (
     "control panel", "service", "topology over time", "what if", "onion circuits", "circuits of a node",
     "relays", "tunnels", "no tunnel stopped", "new tunnel", "tunnel", "stop a tunnel",
+    "share a tunnel", "tunnel with a password", "password of a tunnel",
     "nodes", "node", "work of a node", "drain a node", "add node", "tasks",
     "no tasks", "new task", "new private task", "sealed task", "task", "task explained now", "waiting task",
     "events", "settings", "not found",

@@ -236,6 +236,7 @@ class Relay(models.Model):
     certificate_sha256 = models.CharField(max_length=64, unique=True, help_text="Of that, in hexadecimal")
     address = models.CharField(max_length=262, blank=True, help_text="host:port; empty: it only dials out")
     family = models.CharField(max_length=200, blank=True, help_text="Relays of one owner")
+    asks_passwords = models.BooleanField(default=False, help_text="Its agent knows tunnels with passwords")
     said_at = models.DateTimeField(help_text="When it last said something new")
 
     # What the panel makes of it

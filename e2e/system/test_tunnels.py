@@ -19,7 +19,7 @@ from playwright.sync_api import ProxySettings, sync_playwright
 
 from bench.through_socks import LARGE, SMALL, SocksRefused, fetch, open_through, served_bytes, through
 from e2e import chromium
-from e2e.system.panel import Panel, until
+from e2e.system.panel import ADMIN, Panel, until
 
 RELAY = ("--flags", "relay,compute")
 EXIT = (
@@ -32,6 +32,7 @@ EXIT = (
 )
 ENTRY = ("--flags", "entry,compute")
 AGAIN_WITHIN_S = 3.0
+CURL_PROXY = 97  # its exit code where a proxy refuses
 
 
 @dataclass
@@ -121,6 +122,36 @@ def test_64_mib_cross_three_hops_and_arrive_as_they_were(fog: Fog) -> None:
 def _carried(fog: Fog) -> dict[str, object] | None:
     told: dict[str, object] = fog.panel.get(f"/tunnels/{fog.tunnel}")
     return told if int(str(told["received_bytes"])) > LARGE else None
+
+
+def test_a_tunnel_with_a_password_is_for_who_has_it(fog: Fog) -> None:
+    asked = {"name": "shared", "entry": "entry", "require_password": True}
+    made = fog.panel.post("/tunnels", asked)
+    opened = until("the guarded tunnel is open", lambda: _open(fog.panel, made["id"]))
+    port, password = opened["port"], made["password"]
+
+    def curl(*options: str) -> subprocess.CompletedProcess[str]:
+        line = ["curl", "-sS", "--max-time", "20", "--noproxy", "", "--socks5-hostname", f"127.0.0.1:{port}"]
+        target = f"http://127.0.0.1:{fog.page}/"
+        return subprocess.run([*line, *options, target], capture_output=True, text=True, check=False)
+
+    for user in (ADMIN, f"{ADMIN}+work"):
+        answer = curl("--proxy-user", f"{user}:{password}")
+        assert "Hello from the other side." in answer.stdout, answer.stderr
+    for options in ((), ("--proxy-user", f"{ADMIN}:wrong"), ("--proxy-user", f"nobody:{password}")):
+        refused = curl(*options)
+        assert (refused.returncode, refused.stdout) == (CURL_PROXY, ""), refused.stderr
+    told = until("the entry tells of it", lambda: _refused(fog.panel, made["id"]))
+    assert (told["wrong_passwords"], told["missing_passwords"]) == (2, 1)
+    renewed = fog.panel.post(f"/tunnels/{made['id']}/password", {})["password"]
+    until("the new one works", lambda: curl("--proxy-user", f"{ADMIN}:{renewed}").returncode == 0)
+    assert curl("--proxy-user", f"{ADMIN}:{password}").returncode == CURL_PROXY
+    fog.panel.answer("DELETE", f"/tunnels/{made['id']}")
+
+
+def _refused(panel: Panel, tunnel: int) -> dict[str, object] | None:
+    told: dict[str, object] = panel.get(f"/tunnels/{tunnel}")
+    return told if told["wrong_passwords"] and told["missing_passwords"] else None
 
 
 def test_a_browser_loads_a_page_through_it(fog: Fog) -> None:

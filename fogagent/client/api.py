@@ -92,6 +92,14 @@ class Api:
     def create_tunnel(self, tunnel: Json) -> Json:
         return self._post("/tunnels", tunnel)
 
+    def share_tunnel(self, tunnel_id: int, allowed: list[str]) -> Json:
+        return self._answer(
+            lambda: self._http.put(f"/tunnels/{tunnel_id}/allowed", json={"allowed": allowed})
+        )
+
+    def tunnel_password(self, tunnel_id: int) -> Json:
+        return self._post(f"/tunnels/{tunnel_id}/password", {})
+
     def stop_tunnel(self, tunnel_id: int) -> Json:
         return self._answer(lambda: self._http.delete(f"/tunnels/{tunnel_id}"))
 

@@ -182,7 +182,7 @@ def tunnels(args: argparse.Namespace) -> int:
 @_explained
 def create_tunnel(args: argparse.Namespace) -> int:
     asked = {name: getattr(args, name) for name in ("name", "entry", "exit_region", "exit_node", "allowed")}
-    amounts = {name: getattr(args, name) for name in ("hops", "rotate_s", "port")}
+    amounts = {name: getattr(args, name) for name in ("hops", "rotate_s", "port", "require_password")}
     with _panel() as api:
         made = api.create_tunnel(
             {name: value for name, value in {**asked, **amounts}.items() if value is not None}
@@ -193,6 +193,28 @@ def create_tunnel(args: argparse.Namespace) -> int:
     show.notice(f"tunnel {made['id']} is ordered from {made['entry']}; its port: ./fog tunnels")
     for remark in made["remarks"]:
         show.notice(remark, style="yellow")
+    if made.get("password"):
+        show.notice("your password for it, shown only now (Chromium cannot use a tunnel with a password):")
+        show.output("stdout", made["password"] + "\n")
+    return 0
+
+
+@_explained
+def share_tunnel(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        tunnel = api.share_tunnel(args.tunnel, args.allowed or [])
+    show.notice(f"tunnel {tunnel['id']} is shared with {', '.join(tunnel['allowed']) or 'nobody'}")
+    return 0
+
+
+@_explained
+def tunnel_password(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        made = api.tunnel_password(args.tunnel)
+    show.notice(
+        f"a new password of {made['user']} for tunnel {args.tunnel}, shown only now; the one before is void"
+    )
+    show.output("stdout", made["password"] + "\n")
     return 0
 
 

@@ -114,12 +114,19 @@ def _add_cancel(commands: _Commands) -> None:
 
 
 def _add_tunnels(commands: _Commands) -> None:
-    parser = _command(commands, "tunnels", "list tunnels, or create and stop one")
+    parser = _command(commands, "tunnels", "list tunnels, or create, share and stop one")
     parser.add_argument("--stopped", action="store_true", help="only those that were stopped")
     parser.add_argument("--limit", type=int, default=50, help="how many at most (default: 50)")
     parser.add_argument("--json", action="store_true", help="print them as JSON")
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     _add_create_tunnel(actions)
+    share = actions.add_parser("share", help="say who may use it besides you; all others lose access")
+    share.set_defaults(act="fogagent.client.commands:share_tunnel")
+    share.add_argument("tunnel", metavar="ID", type=int)
+    _add_allow(share)
+    password = actions.add_parser("password", help="get a password of your own for it, in place of the last")
+    password.set_defaults(act="fogagent.client.commands:tunnel_password")
+    password.add_argument("tunnel", metavar="ID", type=int)
     stop = actions.add_parser("stop", help="have its entry close it")
     stop.set_defaults(act="fogagent.client.commands:stop_tunnel")
     stop.add_argument("tunnel", metavar="ID", type=int)
@@ -136,14 +143,24 @@ def _add_create_tunnel(actions: _Commands) -> None:
     add("--hops", type=int, help="how many relays, 1 to 8 (default: 3)")
     add("--rotate-s", type=int, metavar="S", help="how long a circuit takes new streams (default: 600)")
     add("--port", type=int, help="on the entry's loopback (default: one that is free)")
+    _add_allow(create)
     add(
+        "--require-password",
+        action="store_true",
+        default=None,
+        help="let in only who has a password for it; Chromium cannot use such a tunnel",
+    )
+    add("--json", action="store_true", help="print the tunnel as JSON")
+
+
+def _add_allow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--allow",
         metavar="USER",
         action="append",
         dest="allowed",
         help="who else may use it; may be repeated",
     )
-    add("--json", action="store_true", help="print the tunnel as JSON")
 
 
 def _add_batch(commands: _Commands) -> None:

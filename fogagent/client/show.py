@@ -117,10 +117,17 @@ def tunnels(items: Sequence[Json]) -> None:
             Text(tunnel["entry"]),
             Text(tunnel["exit_node"] or tunnel["exit_region"] or "anywhere"),
             str(tunnel["hops"]),
-            f"socks5h://127.0.0.1:{tunnel['port']}" if tunnel["port"] else "",
+            _proxy(tunnel),
             Text(" ".join([tunnel["sentence"], *tunnel["remarks"]]).strip()),
         )
     _print(table)
+
+
+def _proxy(tunnel: Json) -> str:
+    if not tunnel["port"]:
+        return ""
+    given = "USER:PASSWORD@" if tunnel.get("require_password") else ""
+    return f"socks5h://{given}127.0.0.1:{tunnel['port']}"
 
 
 def services(items: Sequence[Json]) -> None:

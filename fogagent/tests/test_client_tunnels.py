@@ -86,3 +86,35 @@ def test_stop(panel: Site, capsys: pytest.CaptureFixture[str]) -> None:
     panel.routes["DELETE /api/v1/tunnels/7"] = (200, tunnel(state="stopped"))
     assert main(["tunnels", "stop", "7"]) == 0
     assert "tunnel 7 is stopped; atlas closes its port" in capsys.readouterr().err
+
+
+def test_a_password_is_told_once_on_standard_output(panel: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    panel.routes["POST /api/v1/tunnels"] = (201, tunnel(require_password=True, password="first"))
+    panel.routes["POST /api/v1/tunnels/7/password"] = (201, {"user": "ann", "password": "second"})
+    assert main(["tunnels", "create", "browsing", "--entry", "atlas", "--require-password"]) == 0
+    made = capsys.readouterr()
+    assert made.out == "first\n" and "shown only now (Chromium cannot use" in made.err
+    assert main(["tunnels", "password", "7"]) == 0
+    renewed = capsys.readouterr()
+    assert renewed.out == "second\n" and "a new password of ann for tunnel 7" in renewed.err
+    assert [asked.body for asked in panel.asked] == [
+        {"name": "browsing", "entry": "atlas", "require_password": True},
+        {},
+    ]
+
+
+def test_with_whom_it_is_shared(panel: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    panel.routes["PUT /api/v1/tunnels/7/allowed"] = (200, tunnel(allowed=["ann", "bob"]))
+    assert main(["tunnels", "share", "7", "--allow", "ann", "--allow", "bob"]) == 0
+    assert panel.asked[-1].body == {"allowed": ["ann", "bob"]}
+    assert "tunnel 7 is shared with ann, bob" in capsys.readouterr().err
+    panel.routes["PUT /api/v1/tunnels/7/allowed"] = (200, tunnel(allowed=[]))
+    assert main(["tunnels", "share", "7"]) == 0
+    assert panel.asked[-1].body == {"allowed": []}
+    assert "tunnel 7 is shared with nobody" in capsys.readouterr().err
+
+
+def test_a_list_tells_that_a_password_is_needed(panel: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    panel.routes["GET /api/v1/tunnels"] = (200, {"items": [tunnel(require_password=True)], "next": None})
+    assert main(["tunnels"]) == 0
+    assert "socks5h://USER:PASSWORD@127.0.0.1:1080" in capsys.readouterr().out

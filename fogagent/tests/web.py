@@ -76,7 +76,7 @@ def serving() -> Iterator[Site]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = do_DELETE = _handle
+        do_GET = do_POST = do_PUT = do_DELETE = _handle
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -32,6 +32,7 @@ class Said(NamedTuple):
     certificate_sha256: str
     address: str
     family: str
+    asks_passwords: bool
 
 
 COLUMNS = (*Said._fields, "said_at")
@@ -91,6 +92,7 @@ def _checked(facts: OverlayFacts, node: Node, known: Said | None, owners: dict[s
         certificate_sha256=sha256(facts.certificate).hexdigest(),
         address=reachable(facts.address, node.address),
         family=facts.family,
+        asks_passwords=facts.asks_passwords,
     )
     if not facts.family.isprintable():
         raise Wrong("family: must be printable text.")

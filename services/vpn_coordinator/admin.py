@@ -16,6 +16,7 @@ class TunnelAdmin(ReadOnlyAdmin):
         "entry",
         "hops",
         "is_open",
+        "require_password",
         "clients",
         "created_by",
         "created_at",

@@ -20,8 +20,9 @@ from services.control import NotNow
 from services.vpn_coordinator import operations
 from services.vpn_coordinator.models import DEFAULT_HOPS, DEFAULT_ROTATE_S, Tunnel
 from services.vpn_coordinator.page import TunnelView, view_of, views_of
-from services.vpn_coordinator.visibility import may_use, usable
-from services.vpn_coordinator.wishes import read
+from services.vpn_coordinator.renewing import create_with_password, renew
+from services.vpn_coordinator.visibility import may_use, require_own, usable
+from services.vpn_coordinator.wishes import read, read_allowed
 
 router = Router(tags=["tunnels"])
 
@@ -31,7 +32,8 @@ Limit = Annotated[int, Field(ge=1, le=200)]
 
 class TunnelIn(Schema):
     """``entry`` and ``exit_node`` are names of nodes, or their numbers; without either exit it is anywhere.
-    ``port`` 0 is one that is free."""
+    ``port`` 0 is one that is free. With ``require_password`` each of its users has a password of their own;
+    Chromium cannot use such a tunnel."""
 
     name: str
     entry: str | int
@@ -41,12 +43,13 @@ class TunnelIn(Schema):
     rotate_s: int = DEFAULT_ROTATE_S
     port: int = 0
     allowed: list[str] = []
+    require_password: bool = False
 
 
 class TunnelOut(Schema):
     """``state`` is ordered, open, stuck, broken, silent, gone or stopped. ``port`` is null for who may not
-    use it, and while there is none. Bytes are since it was opened; ``bytes_per_s`` is that of the last two
-    statuses.
+    use it, and while there is none. Bytes are since it was opened, as are clients that were refused for a
+    wrong password or for giving none; ``bytes_per_s`` is that of the last two statuses.
     """
 
     id: int
@@ -61,8 +64,11 @@ class TunnelOut(Schema):
     hops: int
     pool: str
     rotate_s: int
+    require_password: bool
     port: int | None
     clients: int
+    wrong_passwords: int
+    missing_passwords: int
     sent_bytes: int
     received_bytes: int
     bytes_per_s: float | None
@@ -75,6 +81,24 @@ class TunnelOut(Schema):
 
 class TunnelDetail(TunnelOut):
     allowed: list[str]
+
+
+class NewTunnel(TunnelDetail):
+    """``password`` is yours, where the tunnel requires one. It is told only now, and the answer is not kept:
+    sent again with the same Idempotency-Key, the request is refused with 409."""
+
+    password: str | None
+
+
+class Sharing(Schema):
+    allowed: list[str]
+
+
+class NewPassword(Schema):
+    """SOCKS takes ``user``, or ``user+anything`` to have circuits of its own for anything."""
+
+    user: str
+    password: str
 
 
 class Tunnels(Schema):
@@ -107,15 +131,18 @@ def list_tunnels(
     )
 
 
-@router.post("", response={201: TunnelDetail}, openapi_extra=SPECIFICATION)
+@router.post("", response={201: NewTunnel}, openapi_extra=SPECIFICATION)
 def create_tunnel(request: SignedInRequest, given: Given) -> HttpResponse:
     """Order a tunnel from its entry. Every rule that is broken is named in the answer."""
     require(request.user, Role.SUBMITTER)
     wish = read(given)
+
+    def create() -> NewTunnel:
+        tunnel, password = create_with_password(request.user, wish, timezone.now())
+        return NewTunnel(**_detail(request, tunnel.id).model_dump(), password=password or None)
+
     try:
-        return answer_once(
-            request, lambda: _detail(request, operations.create(request.user, wish, timezone.now()).id)
-        )
+        return answer_once(request, create, secret=wish.require_password)
     except NotNow as refusal:
         raise Problem(HTTPStatus.CONFLICT, "not-now", str(refusal)) from refusal
 
@@ -124,6 +151,35 @@ def create_tunnel(request: SignedInRequest, given: Given) -> HttpResponse:
 def get_tunnel(request: SignedInRequest, tunnel_id: int) -> TunnelDetail:
     require(request.user, Role.VIEWER)
     return _detail(request, tunnel_id)
+
+
+@router.put("/{int:tunnel_id}/allowed", response=TunnelDetail)
+def share_tunnel(request: SignedInRequest, tunnel_id: int, given: Sharing) -> TunnelDetail:
+    """Share it with these users and nobody else. Who is taken off loses their password and open streams."""
+    require(request.user, Role.SUBMITTER)
+    tunnel = _find(tunnel_id)
+    require_own(request.user, tunnel)
+    try:
+        operations.share(request.user, tunnel, read_allowed(given.allowed), timezone.now())
+    except NotNow as refusal:
+        raise Problem(HTTPStatus.CONFLICT, "not-now", str(refusal)) from refusal
+    return _detail(request, tunnel_id)
+
+
+@router.post("/{int:tunnel_id}/password", response={201: NewPassword})
+def new_password(request: SignedInRequest, tunnel_id: int) -> HttpResponse:
+    """A password of your own for a tunnel that requires one, in place of the last. It is told only now."""
+    require(request.user, Role.SUBMITTER)
+    tunnel = _find(tunnel_id)
+
+    def make() -> NewPassword:
+        password = renew(request.user, tunnel, timezone.now())
+        return NewPassword(user=request.user.get_username(), password=password)
+
+    try:
+        return answer_once(request, make, secret=True)
+    except NotNow as refusal:
+        raise Problem(HTTPStatus.CONFLICT, "not-now", str(refusal)) from refusal
 
 
 @router.delete("/{int:tunnel_id}", response=TunnelDetail)
@@ -163,8 +219,11 @@ def _out(view: TunnelView, usable: bool) -> TunnelOut:
         hops=tunnel.hops,
         pool=view.pool.name,
         rotate_s=tunnel.rotate_s,
+        require_password=tunnel.require_password,
         port=(tunnel.port or None) if usable else None,
         clients=tunnel.clients,
+        wrong_passwords=tunnel.wrong_passwords,
+        missing_passwords=tunnel.missing_passwords,
         sent_bytes=tunnel.sent_bytes,
         received_bytes=tunnel.received_bytes,
         bytes_per_s=view.bytes_per_s,

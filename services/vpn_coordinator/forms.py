@@ -64,6 +64,14 @@ class TunnelForm(forms.Form):
         widget=text(),
     )
 
+    require_password = forms.BooleanField(
+        label="Require a password",
+        required=False,
+        help_text="For an entry that several people use: each user of the tunnel gets their own, and other "
+        "programs on that machine get nowhere. Chromium cannot use a tunnel with a password.",
+        widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+    )
+
     def given(self) -> dict[str, Any]:
         """What was filled in, as `wishes.read` takes it."""
         return {name: value for name, value in self.cleaned_data.items() if value}
@@ -72,6 +80,15 @@ class TunnelForm(forms.Form):
         """Show the errors next to the fields they name."""
         for error in errors:
             self.add_error(error.field if error.field in self.fields else None, error.message)
+
+
+class SharingForm(forms.Form):
+    allowed = forms.CharField(
+        label="Also for these users",
+        required=False,
+        help_text="User names with commas between. Empty: nobody else.",
+        widget=text(),
+    )
 
 
 class ListForm(forms.Form):

@@ -25,6 +25,8 @@ COLUMNS = (
     "clients",
     "sent_bytes",
     "received_bytes",
+    "wrong_passwords",
+    "missing_passwords",
     "used_exit",
     "counted_at",
     "counted_bytes",
@@ -32,6 +34,7 @@ COLUMNS = (
     "best_bytes_per_s",
     "build_ms",
 )
+INTEGER_MOST = 2**31 - 1
 NOT_THERE: dict[str, Any] = {
     "is_open": None,
     "port": 0,
@@ -92,7 +95,9 @@ def _told(tunnel: Tunnel, status: OverlayStatus, exits: Mapping[bytes, int], now
         "is_open": state.open,
         "port": state.port if state.open and state.port <= 65_535 else 0,
         "sentence": audit.shorten(why),
-        "clients": min(state.clients, 2**31 - 1),
+        "clients": min(state.clients, INTEGER_MOST),
+        "wrong_passwords": min(state.wrong_passwords, INTEGER_MOST),
+        "missing_passwords": min(state.missing_passwords, INTEGER_MOST),
         "sent_bytes": state.sent_bytes,
         "received_bytes": state.received_bytes,
         "used_exit": _used_exit(serving, exits),

@@ -16,7 +16,7 @@ from fogpanel.live_rows import ids_in
 from nodes import operations
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.page import TunnelView, history, page, view_of, views_of
-from services.vpn_coordinator.visibility import usable
+from services.vpn_coordinator.passwords import lines_of
 
 AGEING_S = 5.0  # an entry falls silent without a word
 
@@ -68,8 +68,8 @@ def render_lines(key: str) -> str:
     user = User.objects.filter(id=user_id).first()
     if user is None:
         return ""
-    shown = usable(user).filter(id__in=tunnels).select_related("entry").order_by("id")
+    shown = Tunnel.objects.filter(id__in=tunnels).select_related("entry").order_by("id")
     return "\n".join(
-        render_to_string("services/vpn_coordinator/_line.html", {"tunnel": tunnel, "oob": True})
-        for tunnel in shown
+        render_to_string("services/vpn_coordinator/_line.html", {"line": line, "oob": True})
+        for line in lines_of(user, shown).values()
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
+from urllib.parse import quote as percent
 
 from django.conf import settings
 from django.db import models
@@ -18,8 +20,11 @@ DEFAULT_ROTATE_S = 600
 
 class TunnelQuerySet(models.QuerySet["Tunnel"]):
     def with_nodes(self) -> TunnelQuerySet:
-        """Together with what pages say of them: entry, exits and who created them."""
-        return self.select_related("entry", "exit_node", "used_exit", "created_by")
+        """Together with what pages say of them: entry and whether it asks for passwords, exits, and who
+        created them."""
+        found = self.select_related("entry", "exit_node", "used_exit", "created_by")
+        asks = models.F("entry__relay__asks_passwords")
+        return found.annotate(entry_asks_passwords=asks)  # type: ignore[no-redef]  # so that it has a type
 
 
 class Tunnel(models.Model):
@@ -33,6 +38,9 @@ class Tunnel(models.Model):
         entry_id: int
         exit_node_id: int | None
         created_by_id: int | None
+        entry_asks_passwords: (
+            bool | None
+        )  # where it was read with its nodes; None: its agent said nothing yet
 
     # What was wished for
     name = models.CharField(max_length=100)
@@ -50,6 +58,9 @@ class Tunnel(models.Model):
     allowed = models.ManyToManyField(
         settings.AUTH_USER_MODEL, blank=True, related_name="+", help_text="Who may use it besides its owner"
     )
+    require_password = models.BooleanField(
+        default=False, help_text="Off: every program on the entry may use its port"
+    )
     created_at = models.DateTimeField()
     stopped_at = models.DateTimeField(null=True, blank=True)
 
@@ -61,6 +72,8 @@ class Tunnel(models.Model):
     clients = models.PositiveIntegerField(default=0)
     sent_bytes = models.PositiveBigIntegerField(default=0)
     received_bytes = models.PositiveBigIntegerField(default=0)
+    wrong_passwords = models.PositiveIntegerField(default=0, help_text="Clients refused since it was opened")
+    missing_passwords = models.PositiveIntegerField(default=0, help_text="Clients refused without one")
     used_exit = models.ForeignKey(
         Node,
         on_delete=models.SET_NULL,
@@ -94,14 +107,48 @@ class Tunnel(models.Model):
         """The address of its port; whoever uses it leaves looking names up to the exit."""
         return f"socks5h://127.0.0.1:{self.port}"
 
+    def proxy_as(self, user: str, password: str) -> str:
+        return f"socks5h://{percent(user, safe='')}:{password}@127.0.0.1:{self.port}"
+
+    def curl_line_as(self, user: str) -> str:
+        """For who needs none, an empty user; curl asks for the password of a user who comes without one."""
+        given = f"--proxy-user {quote(user)} " if user else ""
+        return f"curl --socks5-hostname 127.0.0.1:{self.port} {given}https://example.org"
+
     @property
-    def curl_line(self) -> str:
-        return f"curl --socks5-hostname 127.0.0.1:{self.port} https://example.org"
+    def refusals(self) -> str:
+        """How many clients were refused for which reason, in words; empty: none."""
+        counts = ((self.wrong_passwords, "wrong password"), (self.missing_passwords, "no password"))
+        return ", ".join(f"{count} refused: {reason}" for count, reason in counts if count)
 
     @property
     def exit_in_words(self) -> str:
         """Where its streams are to leave. Reads the exit node."""
         return self.exit_node.name if self.exit_node else self.exit_region or "anywhere"
+
+
+class TunnelPassword(models.Model):
+    """By what the entry of a tunnel knows one of its users; the password itself is kept nowhere.
+
+    Rows of tunnels of one entry are written only while that node is locked, but for users who are deleted.
+    """
+
+    if TYPE_CHECKING:
+        id: int
+        tunnel_id: int
+        user_id: int
+
+    tunnel = models.ForeignKey(Tunnel, on_delete=models.CASCADE, related_name="passwords")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    salt = models.BinaryField(max_length=16)
+    digest = models.BinaryField(max_length=32, help_text="HMAC-SHA-256 of the password under the salt")
+    made_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tunnel", "user"], name="one_password_each")]
+
+    def __str__(self) -> str:
+        return f"password of user {self.user_id} for tunnel {self.tunnel_id}"
 
 
 class Carriage(models.Model):

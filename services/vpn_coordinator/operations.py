@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from services.models import ServiceState
 from services.vpn_coordinator.models import SLUG, Tunnel
 from services.vpn_coordinator.ordering import TUNNELS_MOST, order_tunnels
 from services.vpn_coordinator.pools import pool_of
-from services.vpn_coordinator.visibility import require_use
+from services.vpn_coordinator.visibility import require_own, require_use
 from services.vpn_coordinator.wishes import Wish
 from tasks.fields import FieldError
 from tasks.submission import SpecError
@@ -66,6 +67,35 @@ def stop(actor: User, tunnel: Tunnel, now: datetime) -> Tunnel:
     return tunnel
 
 
+def share(actor: User, tunnel: Tunnel, allowed: Collection[User], now: datetime) -> Tunnel:
+    """Let these use it besides its owner, and nobody else.
+
+    Who is not among them any more loses their password, and with it the streams that are open, as soon as its
+    entry has the order.
+
+    Raises:
+        Refusal: the actor is neither its owner nor an operator.
+        NotNow: it is stopped.
+    """
+    require_own(actor, tunnel)
+    with transaction.atomic():
+        lock_nodes([tunnel.entry_id])
+        tunnel.refresh_from_db()
+        if tunnel.stopped_at is not None:
+            raise NotNow("This tunnel is stopped.")
+        before = evidence(tunnel)
+        tunnel.allowed.set([user for user in allowed if user.pk != tunnel.created_by_id])
+        after = evidence(tunnel)
+        if before != after:
+            may = [*tunnel.allowed.values_list("pk", flat=True), tunnel.created_by_id]
+            # With the first that goes its entry is told (`access_changes`).
+            tunnel.passwords.exclude(user__in=[pk for pk in may if pk is not None]).delete()
+            told = f"{actor} shared the tunnel {tunnel} with {', '.join(after['allowed']) or 'nobody'}"
+            audit.record("tunnel.shared", told, actor=actor, subject=tunnel, before=before, after=after)
+            _changed(tunnel, now)
+    return tunnel
+
+
 def _require_room(wish: Wish) -> None:
     if Tunnel.objects.filter(entry=wish.entry, stopped_at=None).count() >= TUNNELS_MOST:
         rule = f"entry: {wish.entry.name} has {TUNNELS_MOST} tunnels, which is the most; stop one of them."
@@ -82,6 +112,7 @@ def _store(actor: User, wish: Wish, now: datetime) -> Tunnel:
         rotate_s=wish.rotate_s,
         wanted_port=wish.port,
         created_by=actor,
+        require_password=wish.require_password,
         created_at=now,
     )
     tunnel.allowed.set([user for user in wish.allowed if user != actor])
@@ -97,6 +128,7 @@ def evidence(tunnel: Tunnel) -> dict[str, Any]:
         "hops": tunnel.hops,
         "pool": pool_of(tunnel.hops).name,
         "rotate_s": tunnel.rotate_s,
+        "require_password": tunnel.require_password,
         "allowed": sorted(tunnel.allowed.values_list("username", flat=True)),
         "stopped": tunnel.stopped_at is not None,
     }

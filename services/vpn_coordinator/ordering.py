@@ -8,10 +8,12 @@ from datetime import datetime
 
 from django.db import transaction
 from django.utils import timezone
+from msgspec import structs
 
-from fogagent.messages import SetTunnels, TunnelSpec
+from fogagent.messages import GuardedTunnel, SetTunnels, SocksPassword, TunnelSpec
 from nodes import outbox
 from nodes.locks import lock_nodes
+from services.vpn_coordinator import passwords
 from services.vpn_coordinator.models import Tunnel
 
 TUNNELS_MOST = 100
@@ -26,13 +28,21 @@ def subject(node_id: int) -> str:
 def order_tunnels(node_ids: Collection[int], now: datetime) -> None:
     """Tell these nodes, which are locked, the tunnels they are to have open; older orders are withdrawn."""
     wished: dict[int, list[TunnelSpec]] = defaultdict(list)
-    tunnels = Tunnel.objects.filter(entry_id__in=node_ids, stopped_at=None).order_by("id")
-    for tunnel in tunnels.select_related("exit_node"):
-        wished[tunnel.entry_id].append(specification(tunnel))
+    guarded: dict[int, list[GuardedTunnel]] = defaultdict(list)
+    found = Tunnel.objects.filter(entry_id__in=node_ids, stopped_at=None).order_by("id")
+    tunnels = list(found.select_related("exit_node"))
+    known = passwords.valid([tunnel.id for tunnel in tunnels if tunnel.require_password])
+    for tunnel in tunnels:
+        if tunnel.require_password:
+            guarded[tunnel.entry_id].append(guarded_specification(tunnel, known.get(tunnel.id, [])))
+        else:
+            wished[tunnel.entry_id].append(specification(tunnel))
     outbox.withdraw([subject(node_id) for node_id in node_ids], now)
     outbox.put(
         [
-            outbox.NewOrder(node_id, SetTunnels(tunnels=wished[node_id]), subject(node_id))
+            outbox.NewOrder(
+                node_id, SetTunnels(tunnels=wished[node_id], guarded=guarded[node_id]), subject(node_id)
+            )
             for node_id in sorted(node_ids)
         ],
         now,
@@ -49,6 +59,11 @@ def specification(tunnel: Tunnel) -> TunnelSpec:
         exit_node=bytes.fromhex(tunnel.exit_node.public_key) if tunnel.exit_node else None,
         rotate_s=float(tunnel.rotate_s),
     )
+
+
+def guarded_specification(tunnel: Tunnel, known: list[SocksPassword]) -> GuardedTunnel:
+    """Reads the exit node."""
+    return GuardedTunnel(**structs.asdict(specification(tunnel)), passwords=known)
 
 
 def order_anew(node_ids: Sequence[int], now: datetime) -> None:

@@ -81,7 +81,8 @@ def bytes_per_s_now(tunnel: Tunnel, now: datetime) -> float | None:
 def remarks(tunnel: Tunnel, regions: Collection[str], relays: Collection[int]) -> list[str]:
     """What its user should know and may change: no grant, no exit, too few relays.
 
-    ``regions`` are those with an exit that is ready, ``relays`` ids as of `gateways.some_relays`.
+    ``regions`` are those with an exit that is ready, ``relays`` ids as of `gateways.some_relays`; the tunnel
+    was read with its nodes.
     """
     found = []
     entry, left = tunnel.entry, tunnel.exit_node
@@ -98,6 +99,11 @@ def remarks(tunnel: Tunnel, regions: Collection[str], relays: Collection[int]) -
         found.append(f"No exit in {tunnel.exit_region} is ready now; until one is, nothing can leave.")
     elif left is None and not regions:
         found.append("No exit is ready anywhere now; until one is, nothing can leave.")
+    if tunnel.require_password and not tunnel.entry_asks_passwords:
+        found.append(
+            f"The agent of {entry.name} is too old to ask for passwords, so it does not open this tunnel: "
+            "update it."
+        )
     others = len(set(relays) - {entry.id})
     if others < tunnel.hops:
         found.append(f"{tunnel.hops} hops need as many relays besides {entry.name}; ready now: {others}.")

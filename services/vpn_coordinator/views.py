@@ -11,19 +11,21 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from fogpanel.access import Role, allows, requires
+from fogpanel.access import Refusal, Role, allows, requires
 from fogpanel.keyset import Page, find_page
 from fogpanel.live_rows import topic_of
 from services.control import NotNow
 from services.views import service_context
 from services.vpn_coordinator import costs, operations
-from services.vpn_coordinator.forms import ListForm, TunnelForm
+from services.vpn_coordinator.forms import ListForm, SharingForm, TunnelForm
 from services.vpn_coordinator.gateways import entries, exits, regions_of
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.page import history, view_of, views_of
+from services.vpn_coordinator.passwords import Line, is_for, lines_of
+from services.vpn_coordinator.renewing import NOT_YOURS, create_with_password, renew
 from services.vpn_coordinator.service import VPN_COORDINATOR
-from services.vpn_coordinator.visibility import may_use, require_use, usable
-from services.vpn_coordinator.wishes import read
+from services.vpn_coordinator.visibility import owns, require_own, require_use
+from services.vpn_coordinator.wishes import read, read_allowed
 from tasks.submission import SpecError
 
 PAGE_SIZE = 24
@@ -46,13 +48,14 @@ def tunnels(request: HttpRequest) -> HttpResponse:
         before=given.get("before"),
         size=PAGE_SIZE,
     )
-    mine = usable(request.user).filter(id__in=[tunnel.id for tunnel in found.rows])
+    lines = lines_of(request.user, found.rows)
     context = service_context(request, VPN_COORDINATOR)
     ready = {region.name for region in context["exit_regions"] if region.ready}
     context |= {
         "form": form,
-        "tunnels": views_of(found.rows, timezone.now(), ready),
-        "usable": set(mine.values_list("id", flat=True)),
+        "tunnels": [
+            (view, lines.get(view.tunnel.id)) for view in views_of(found.rows, timezone.now(), ready)
+        ],
         "stopped": stopped,
         "topics": _topics(request, found.rows),
         "links": _links(found, stopped),
@@ -86,7 +89,8 @@ def tunnel_page(request: HttpRequest, tunnel_id: int) -> HttpResponse:
     context = {
         "section": VPN_COORDINATOR.slug,
         "view": view_of(tunnel, timezone.now()),
-        "may_use": may_use(request.user, tunnel),
+        "line": lines_of(request.user, [tunnel]).get(tunnel.id),
+        "may_share": owns(request.user, tunnel),
         "allowed": tunnel.allowed.order_by("username"),
         "events": history(tunnel),
     }
@@ -95,17 +99,22 @@ def tunnel_page(request: HttpRequest, tunnel_id: int) -> HttpResponse:
 
 @requires(Role.SUBMITTER)
 def new_tunnel(request: HttpRequest) -> HttpResponse:
-    """The form, with what each number of hops costs beside it; a POST creates the tunnel."""
+    """The form, with what each number of hops costs beside it; a POST creates the tunnel.
+
+    Where it requires a password, the answer to the POST shows its owner's.
+    """
     assert isinstance(request.user, User)
     form = TunnelForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            tunnel = operations.create(request.user, read(form.given()), timezone.now())
+            tunnel, password = create_with_password(request.user, read(form.given()), timezone.now())
         except SpecError as error:
             form.add_errors(error.errors)
         except NotNow as refusal:
             form.add_error(None, str(refusal))
         else:
+            if password:
+                return _shown_once(request, tunnel, password)
             return redirect("tunnel", tunnel_id=tunnel.id)
     found = [one for one in exits() if one.ready]
     context = {
@@ -118,6 +127,61 @@ def new_tunnel(request: HttpRequest) -> HttpResponse:
     }
     status = 422 if form.errors else 200
     return render(request, "services/vpn_coordinator/new.html", context, status=status)
+
+
+@requires(Role.SUBMITTER)
+def tunnel_password(request: HttpRequest, tunnel_id: int) -> HttpResponse:
+    """Says what a new password means; the answer to a POST is the only place that shows it."""
+    assert isinstance(request.user, User)
+    tunnel = get_object_or_404(Tunnel.objects.all().with_nodes(), id=tunnel_id)
+    if not is_for(request.user, tunnel):
+        raise Refusal(NOT_YOURS)
+    context = {"section": VPN_COORDINATOR.slug, "line": lines_of(request.user, [tunnel])[tunnel.id]}
+    status = 200
+    if request.method == "POST":
+        try:
+            return _shown_once(request, tunnel, renew(request.user, tunnel, timezone.now()))
+        except NotNow as refusal:
+            context["refusal"], status = str(refusal), 409
+    return render(request, "services/vpn_coordinator/password.html", context, status=status)
+
+
+def _shown_once(request: HttpRequest, tunnel: Tunnel, password: str) -> HttpResponse:
+    assert isinstance(request.user, User)
+    context = {
+        "section": VPN_COORDINATOR.slug,
+        "line": Line(tunnel, request.user, has_password=True),
+        "password": password,
+        "curl": tunnel.curl_line_as(f"{request.user.username}:{password}"),
+        "proxy": tunnel.proxy_as(request.user.username, password),
+    }
+    response = render(request, "services/vpn_coordinator/password.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@requires(Role.SUBMITTER)
+def share_tunnel(request: HttpRequest, tunnel_id: int) -> HttpResponse:
+    """With whom it is shared; a POST changes that."""
+    assert isinstance(request.user, User)
+    tunnel = get_object_or_404(Tunnel.objects.all().with_nodes(), id=tunnel_id)
+    require_own(request.user, tunnel)
+    names = tunnel.allowed.order_by("username").values_list("username", flat=True)
+    form = SharingForm(request.POST or None, initial={"allowed": ", ".join(names)})
+    if request.method == "POST" and form.is_valid():
+        try:
+            allowed = read_allowed(form.cleaned_data["allowed"])
+            operations.share(request.user, tunnel, allowed, timezone.now())
+        except SpecError as error:
+            for each in error.errors:
+                form.add_error("allowed", each.message)
+        except NotNow as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            return redirect("tunnel", tunnel_id=tunnel.id)
+    context = {"section": VPN_COORDINATOR.slug, "tunnel": tunnel, "form": form}
+    status = 422 if form.errors else 200
+    return render(request, "services/vpn_coordinator/share.html", context, status=status)
 
 
 @requires(Role.SUBMITTER)

@@ -13,6 +13,11 @@ REFUSAL = (
     "An admin can give you the role operator."
 )
 
+NOT_OWNER = (
+    "Only the person who created this tunnel and operators decide with whom it is shared. "
+    "An admin can give you the role operator."
+)
+
 
 def usable(user: AnyUser) -> TunnelQuerySet:
     """The tunnels that this user may use, and stop: all for operators, else one's own and shared ones."""
@@ -26,6 +31,20 @@ def usable(user: AnyUser) -> TunnelQuerySet:
 
 def may_use(user: AnyUser, tunnel: Tunnel) -> bool:
     return usable(user).filter(id=tunnel.id).exists()
+
+
+def owns(user: AnyUser, tunnel: Tunnel) -> bool:
+    """Whether the user decides with whom it is shared."""
+    return allows(user, Role.OPERATOR) or (
+        allows(user, Role.SUBMITTER) and tunnel.created_by_id == user.pk and user.pk is not None
+    )
+
+
+def require_own(user: AnyUser, tunnel: Tunnel) -> None:
+    """Raises Refusal unless the user decides with whom this tunnel is shared."""
+    require(user, Role.SUBMITTER)
+    if not owns(user, tunnel):
+        raise Refusal(NOT_OWNER)
 
 
 def require_use(user: AnyUser, tunnel: Tunnel) -> None:

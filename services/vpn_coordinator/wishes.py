@@ -9,16 +9,30 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from fogpanel.access import Role, allows
-from nodes.models import Node
+from nodes.models import Node, Relay
 from services.vpn_coordinator.models import DEFAULT_HOPS, DEFAULT_ROTATE_S
 from services.vpn_coordinator.pools import HOPS_LEAST, HOPS_MOST
 from tasks.fields import Fields, shown
 from tasks.submission import SpecError
 
-FIELDS = ("name", "entry", "exit_region", "exit_node", "hops", "rotate_s", "port", "allowed")
+FIELDS = (
+    "name",
+    "entry",
+    "exit_region",
+    "exit_node",
+    "hops",
+    "rotate_s",
+    "port",
+    "allowed",
+    "require_password",
+)
 ROTATE_LEAST_S, ROTATE_MOST_S = 10, 86_400
 PORT_LEAST, PORT_MOST = 1024, 65_535
 ALLOWED_MOST = 50
+TOO_OLD = (
+    "must be off for {entry}: its agent is too old to ask for passwords, or takes no part in the overlay. "
+    "Update the agent and have it connect, or choose another entry."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +47,7 @@ class Wish:
     rotate_s: int = DEFAULT_ROTATE_S
     port: int = 0
     allowed: list[User] = field(default_factory=list)
+    require_password: bool = False
 
 
 def read(given: Mapping[str, Any]) -> Wish:
@@ -58,6 +73,9 @@ def read(given: Mapping[str, Any]) -> Wish:
     )
     port = _port(fields, given.get("port"))
     allowed = _users(fields, given.get("allowed"))
+    require_password = fields.flag("require_password")
+    if require_password and entry is not None and not asks_passwords(entry):
+        fields.refuse("require_password", TOO_OLD.format(entry=entry.name))
     if fields.errors or entry is None:
         raise SpecError(fields.errors)
     return Wish(
@@ -69,7 +87,22 @@ def read(given: Mapping[str, Any]) -> Wish:
         rotate_s=rotate_s,
         port=port,
         allowed=allowed,
+        require_password=require_password,
     )
+
+
+def read_allowed(given: object) -> list[User]:
+    """With whom a tunnel is to be shared, by name. Raises SpecError."""
+    fields = Fields({})
+    allowed = _users(fields, given)
+    if fields.errors:
+        raise SpecError(fields.errors)
+    return allowed
+
+
+def asks_passwords(entry: Node) -> bool:
+    """Whether its agent knows tunnels with passwords, as it said when it last connected."""
+    return Relay.objects.filter(node=entry, asks_passwords=True).exists()
 
 
 def _entry(fields: Fields, given: object) -> Node | None:

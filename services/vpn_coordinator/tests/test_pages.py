@@ -153,7 +153,7 @@ def test_the_line_to_paste_and_whose_loopback_it_is(client: Client, tunnel: Tunn
         told = words(read(client, submitter, path))
         assert f"curl --socks5-hostname 127.0.0.1:{PORT} https://example.org" in told
         assert f"SOCKS v5, host 127.0.0.1, port {PORT}" in told
-        assert "The port is on the loopback of atlas: only programs on that machine reach it." in told
+        assert "The port is on the loopback of atlas: only programs on that machine reach it, whoever" in told
 
 
 def test_a_card_tells_how_it_stands(client: Client, tunnel: Tunnel, viewer: User) -> None:
