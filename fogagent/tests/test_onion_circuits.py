@@ -384,6 +384,16 @@ def test_an_exit_says_why_it_refuses() -> None:
     assert heard.stream.ending == ("not-allowed", "Not to 10.0.0.1.")
 
 
+def test_what_an_exit_says_is_made_fit_to_be_read() -> None:
+    net = Net(2)
+    net.boxes[2].on_begin = lambda stream, target: stream._streams.carrier.send(
+        RelayCommand.END, stream.number, b"no\x1b\0Not\0 to\n you\xff, \xc3\xbc."
+    )
+    stream = net.open_circuit(2).open_stream(b"")
+    net.run()
+    assert stream.ending == ("no·", "Not· to· you\ufffd, ü.")
+
+
 def test_either_side_may_finish_first() -> None:
     net = Net(2)
     heard = Heard(net.open_circuit(2).open_stream(b""))

@@ -373,7 +373,14 @@ def _finished(stream: Stream, message: Message) -> None:
 
 def _ended(stream: Stream, message: Message) -> None:
     code, _, sentence = message.data.partition(b"\0")
-    stream.over(Ending(code.decode(errors="replace")[:40] or "ended", sentence.decode(errors="replace")))
+    stream.over(Ending(_readable(code)[:40] or "ended", _readable(sentence)))
+
+
+def _readable(text: bytes) -> str:
+    """What the other end says goes on to the panel as our own words, which must be fit for a page."""
+    return "".join(
+        letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in text.decode(errors="replace")
+    )
 
 
 def _acknowledged(stream: Stream, message: Message) -> None:
