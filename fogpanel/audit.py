@@ -74,4 +74,6 @@ def _event(
 
 
 def shorten(sentence: str, length: int = SENTENCE_LENGTH) -> str:
+    """So that it fits, and without what PostgreSQL does not store: others have their say in many."""
+    sentence = sentence.replace("\0", "")
     return sentence if len(sentence) <= length else sentence[: length - 1] + "…"

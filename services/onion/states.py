@@ -5,7 +5,7 @@ A handler like those of `nodes.handlers`. What they tell of tunnels is for the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -74,13 +74,23 @@ def _row(status: OverlayStatus, before: Counted | None, now: datetime) -> tuple[
         status.relayed_circuits,
         status.relayed_bytes,
         status.exit_streams,
-        msgspec.to_builtins(status.circuits),
+        msgspec.to_builtins([one for one in status.circuits if not _has_nul(*_said(one))]),
         len(status.circuits),
-        msgspec.to_builtins(status.guards),
+        msgspec.to_builtins([one for one in status.guards if not _has_nul(one.sentence)]),
         msgspec.to_builtins(status.builds),
-        status.trouble,
+        status.trouble.replace("\0", ""),
         *compared(before, status.relayed_bytes, now),
     )
+
+
+def _said(circuit: CircuitState) -> Iterator[str]:
+    for verdict in circuit.verdicts:
+        yield from (verdict.rule, verdict.state, verdict.sentence)
+
+
+def _has_nul(*texts: str) -> bool:
+    """Which PostgreSQL does not store, and no agent of ours says: one row must not hold up all of a batch."""
+    return any("\0" in text for text in texts)
 
 
 def compared(before: Counted | None, relayed_bytes: int, now: datetime) -> Counted:

@@ -177,7 +177,7 @@ def _list(stored: Any) -> list[str]:
 def _problem(report: CircuitTried, path: Sequence[str], asked: Asked) -> str:
     """What went wrong, as a sentence; empty if nothing."""
     if not report.ok:
-        return report.sentence or "Its node does not say why it failed."
+        return report.sentence.replace("\0", "") or "Its node does not say why it failed."
     if len(path) != asked.hops:
         return f"Its circuit had {len(path)} relays in place of {asked.hops}."
     if asked.through and path != asked.through:

@@ -53,6 +53,16 @@ def test_all_that_was_told_can_be_read_again(make_node: MakeNode) -> None:
     assert guards_of(state) == STATUS.guards
 
 
+def test_no_nul_is_stored_which_postgresql_would_not(make_node: MakeNode) -> None:
+    [good] = STATUS.circuits
+    bad = msgspec.structs.replace(good, verdicts=[PathVerdict(rule="r", state="passed", sentence="a\0b")])
+    guards = [*STATUS.guards, msgspec.structs.replace(STATUS.guards[0], sentence="\0")]
+    node = make_node()
+    store_overlay_status([(node.id, told(circuits=[bad, good], guards=guards, trouble="no\0ne"))], NOW)
+    state = OverlayState.objects.get()
+    assert (circuits_of(state), guards_of(state), state.trouble) == ([good], STATUS.guards, "none")
+
+
 def test_what_another_version_stored_is_left_out(make_node: MakeNode) -> None:
     node = make_node()
     store_overlay_status([(node.id, STATUS)], NOW)

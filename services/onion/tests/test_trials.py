@@ -60,6 +60,17 @@ def test_a_failure_without_a_path_keeps_the_ordered_one(make_node: MakeNode) -> 
     assert (trial.path, trial.sentence) == (["aa" * 32], "Gone.")
 
 
+def test_no_nul_is_stored_which_postgresql_would_not(make_node: MakeNode) -> None:
+    node = make_node()
+    trials = [make_trial(node.id), make_trial(node.id)]
+    said = zip(trials, ("a\0b", "\0"), strict=True)
+    store_tried([(node.id, CircuitTried(trial=one.id, ok=False, sentence=text)) for one, text in said], NOW)
+    assert list(Trial.objects.order_by("id").values_list("sentence", flat=True)) == [
+        "ab",
+        "Its node does not say why it failed.",
+    ]
+
+
 def test_old_ones_go_and_those_that_went_well_are_thinned(make_node: MakeNode) -> None:
     node = make_node()
     ages = [KEPT + SECOND, 2 * HOUR, 2 * HOUR - 60 * SECOND, 60 * SECOND]
