@@ -27,7 +27,8 @@ from fogpanel.keyset import find_page
 from fogpanel.models import ApiToken, Event
 from fogpanel.parameters.api import router as parameters
 from fogpanel.parameters.parameter import Refused
-from fogpanel.problems import Problem
+from fogpanel.problems import Parser, Problem
+from fogpanel.storable import Asked
 from fogpanel.tokens import DEFAULT_LIFETIME_S, MAX_LIFETIME_S, Scope
 from nodes.agents_api import router as agents
 from nodes.api import keys_router
@@ -48,7 +49,7 @@ router = Router()
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
-class TokenIn(Schema):
+class TokenIn(Asked):
     """A user name and password for a token. Without ``scopes`` it may read, and submit if the user may."""
 
     username: Annotated[str, Field(max_length=150)]
@@ -165,9 +166,9 @@ def _token_out(token: ApiToken) -> TokenOut:
 @router.get("/events", response=Events, tags=["events"])
 def list_events(
     request: SignedInRequest,
-    kind: str = "",
-    actor: str = "",
-    subject_kind: str = "",
+    kind: Annotated[str, Field(max_length=60)] = "",
+    actor: Annotated[str, Field(max_length=150)] = "",
+    subject_kind: Annotated[str, Field(max_length=60)] = "",
     subject_id: int | None = None,
     after: int | None = None,
     limit: Limit = 50,
@@ -212,6 +213,7 @@ api = NinjaAPI(
     description=DESCRIPTION,
     urls_namespace="api",
     auth=SIGNED_IN,
+    parser=Parser(),
 )
 problems.install(api)
 

@@ -42,6 +42,8 @@ class SessionAuth(APIKeyCookie):
         # A token that was sent and is wrong must not fall back to whoever else is signed in.
         if "Authorization" in request.headers or not isinstance(request.user, User):
             return None
+        # Read before the check looks for a form in it, or nobody could read it any more.
+        _ = request.body
         if check_csrf(request) is not None:
             detail = "The request lacks a valid CSRF token: send it as X-CSRFToken, or use an API token."
             raise Problem(HTTPStatus.FORBIDDEN, "csrf", detail)

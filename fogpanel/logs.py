@@ -12,6 +12,15 @@ from structlog.typing import Processor
 from fogpanel import env
 
 
+class WithoutBlame(logging.Filter):
+    """Leaves a line, and no traceback, of a request that the client got wrong: Django logs both."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "status_code", 500) < 500:
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def configure() -> None:
     """Send the standard library's logging and structlog's through the same renderer.
 
@@ -50,7 +59,14 @@ def configure() -> None:
                     ],
                 }
             },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "filters": {"without_blame": {"()": WithoutBlame}},
+            "handlers": {
+                "stderr": {
+                    "class": "logging.StreamHandler",
+                    "formatter": "line",
+                    "filters": ["without_blame"],
+                }
+            },
             "root": {"handlers": ["stderr"], "level": env.text("FOGPANEL_LOG_LEVEL", "INFO").upper()},
             "loggers": {
                 "daphne": {"level": "WARNING"},

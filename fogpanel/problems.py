@@ -8,11 +8,16 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.utils.datastructures import MultiValueDict
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.parser import Parser as NinjaParser
+
+from fogpanel.storable import RULE, UNSTORABLE
 
 CONTENT_TYPE = "application/problem+json"
 MIB = 1024 * 1024
@@ -56,6 +61,21 @@ def not_found(what: str) -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "not-found", f"There is no {what}.")
 
 
+class Parser(NinjaParser):
+    """Reads queries, of which some end up in the database as they are."""
+
+    def parse_querydict(
+        self, data: MultiValueDict[str, str], list_fields: list[str], request: HttpRequest
+    ) -> dict[str, Any]:
+        if wrong := [name for name in data if UNSTORABLE.search("".join((name, *data.getlist(name))))]:
+            raise invalid([(name, f"{name}: {RULE}") for name in map(_printable, wrong)])
+        return super().parse_querydict(data, list_fields, request)
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else "·" for c in name[:40])
+
+
 UNAUTHENTICATED = Problem(
     HTTPStatus.UNAUTHORIZED,
     "not-signed-in",
@@ -71,6 +91,9 @@ def install(api: NinjaAPI) -> None:
         PermissionDenied: _refused,
         ValidationError: _invalid,
         RequestDataTooBig: _too_big,
+        BadRequest: _no_sense,
+        MultiPartParserError: _no_sense,
+        SuspiciousOperation: _no_sense,
         Http404: _missing,
         HttpError: _http_error,
         OperationalError: _database_away,
@@ -98,9 +121,15 @@ def _sentence(error: Mapping[str, Any]) -> tuple[str, str]:
 
 def _too_big(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
     most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE / MIB
-    was = int(request.META.get("CONTENT_LENGTH") or 0) / MIB
-    detail = f"body: a request holds at most {most:g} MiB, this one {was:.1f} MiB."
+    told = int(request.META.get("CONTENT_LENGTH") or 0)  # none where the body came in chunks
+    was = f"this one {told / MIB:.1f} MiB" if told else "this one more"
+    detail = f"body: a request holds at most {most:g} MiB, {was}."
     return answer(Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail))
+
+
+def _no_sense(request: HttpRequest, error: Exception) -> HttpResponse:
+    """What Django finds wrong with a form; the API takes none, but its CSRF check looks into it."""
+    return answer(Problem(HTTPStatus.BAD_REQUEST, "bad-request", f"body: {str(error).rstrip('.')}."))
 
 
 def _missing(request: HttpRequest, error: Http404) -> HttpResponse:

@@ -17,6 +17,7 @@ from fogpanel.api_auth import SignedInRequest
 from fogpanel.idempotency import answer_once
 from fogpanel.keyset import find_page
 from fogpanel.problems import Problem, invalid, not_found
+from fogpanel.storable import Asked
 from nodes import directory, joining, operations
 from nodes.forms import DRAIN_MOST_S
 from nodes.models import Group, JoinKey, Node
@@ -109,7 +110,7 @@ class AvailabilityIn(Schema):
     drain_s: Annotated[float, Field(ge=0, le=DRAIN_MOST_S)] | None = None
 
 
-class JoinKeyIn(Schema):
+class JoinKeyIn(Asked):
     """``group`` names one that exists."""
 
     note: Annotated[str, Field(max_length=200)] = ""
@@ -149,10 +150,10 @@ def list_nodes(
     request: SignedInRequest,
     status: NodeStatus | None = None,
     type: NodeType | None = None,
-    region: str = "",
-    search: str = "",
+    region: Annotated[str, Field(max_length=60)] = "",
+    search: Annotated[str, Field(max_length=200)] = "",
     archived: bool = False,
-    after: str = "",
+    after: Annotated[str, Field(max_length=100)] = "",
     limit: Limit = 50,
 ) -> Nodes:
     """The nodes of the fleet by name, or those archived. ``after`` is the ``next`` of the page before."""

@@ -11,13 +11,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fogpanel.storable import RULE, SURROGATE, UNSTORABLE
+
 KIB, MIB = 1024, 1024 * 1024
 
-# JSON can spell what neither UTF-8 nor every database can hold.
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_STORABLE_RULE = "must be text without NUL characters and lone surrogates."
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class Fields:
         if not isinstance(value, str | bytes):
             self.refuse(field, f"must be text, was {shown(value)}.")
             return None
-        if isinstance(value, str) and _SURROGATE.search(value):
+        if isinstance(value, str) and SURROGATE.search(value):
             self.refuse(field, "must be text that can be written as UTF-8, without lone surrogates.")
             return None
         content = value.encode() if isinstance(value, str) else value
@@ -163,8 +161,8 @@ class Fields:
     def _check_word(self, field: str, word: object) -> None:
         if not isinstance(word, str):
             self.refuse(field, f"must be text, was {shown(word)}.")
-        elif _UNSTORABLE.search(word):
-            self.refuse(field, _STORABLE_RULE)
+        elif UNSTORABLE.search(word):
+            self.refuse(field, RULE)
 
 
 def _is_empty(value: object) -> bool:

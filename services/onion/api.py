@@ -126,7 +126,12 @@ class Circuits(Schema):
 
 
 @router.get("/relays", response=Relays)
-def list_relays(request: SignedInRequest, flag: str = "", after: Key = 0, limit: Limit = 50) -> Relays:
+def list_relays(
+    request: SignedInRequest,
+    flag: Annotated[str, Field(max_length=40)] = "",
+    after: Key = 0,
+    limit: Limit = 50,
+) -> Relays:
     """The nodes in the relay directory, by their ids, or those whose owners grant a flag."""
     require(request.user, Role.VIEWER)
     found = find_page([relays.with_nodes(flag)], "node_id", after=after or None, size=limit)

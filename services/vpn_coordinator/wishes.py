@@ -169,7 +169,8 @@ def _users(fields: Fields, given: object) -> list[User]:
     if len(names) > ALLOWED_MOST:
         fields.refuse("allowed", f"must be at most {ALLOWED_MOST} users, were {len(names)}.")
         return []
-    found = {user.username: user for user in User.objects.filter(username__in=names, is_active=True)}
+    wanted = [name for name in names if name.isprintable()]  # as for nodes
+    found = {user.username: user for user in User.objects.filter(username__in=wanted, is_active=True)}
     for name in names:
         if name not in found:
             fields.refuse("allowed", f"there is no user {shown(name)}.")
