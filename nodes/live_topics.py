@@ -28,12 +28,13 @@ def render_rows(key: str, after: int) -> tuple[str, int]:
 
 def watch(key: str) -> None:
     """Ask the agent to beat faster while somebody looks at its page."""
-    operations.watch(int(key))
+    for node_id in live_rows.ids_in(key)[:1]:
+        operations.watch(node_id)
 
 
 @live.topic("node", allow=live.viewer, watched=watch)
 def render_node(key: str) -> str:
-    node = Node.objects.filter(id=int(key)).first()
+    node = Node.objects.filter(id__in=live_rows.ids_in(key)[:1]).first()
     if node is None:
         return ""
     return render_to_string("nodes/_live.html", presenting.page_of(node, timezone.now()))

@@ -6,6 +6,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from fogpanel import live
+from fogpanel.live_rows import ids_in
 from nodes import operations
 from services.onion import circuits, relays
 from services.onion.page import relay_part
@@ -28,8 +29,8 @@ def render_relays(key: str) -> str:
 
 def watch(key: str) -> None:
     """Ask the agent to tell more often while somebody looks at its circuits."""
-    if key.isdecimal():
-        operations.watch(int(key))
+    for node_id in ids_in(key)[:1]:
+        operations.watch(node_id)
 
 
 @live.topic("circuits", allow=live.viewer, every_s=AGEING_S, pause_s=PAUSE_S, watched=watch)
