@@ -26,7 +26,7 @@ from fogpanel.access import AnyUser, Role, require
 from fogpanel.rows import insert_each
 from fogpanel.wakes import wake
 from tasks.blobs import store_blobs
-from tasks.fields import FieldError, Fields, shown
+from tasks.fields import MIB, FieldError, Fields, in_bytes, shown
 from tasks.models import Blob, Task, TaskBatch
 from tasks.states import TaskState
 from tasks.submission import SpecError, TaskSpec, Validator
@@ -34,6 +34,9 @@ from tasks.submission import SpecError, TaskSpec, Validator
 BATCH_MOST = 10_000
 STRETCH = 500  # tasks that become rows in one transaction
 ERRORS_SHOWN = 20
+FILLED_MOST = 64 * MIB
+"""Characters in all texts that are made of a template: a short request can ask for far more."""
+PLACE_COST = 32  # what a placeholder counts besides: to replace one by nothing takes its time, too
 UNPACK_AFTER = timedelta(seconds=30)  # whoever handed it in has been interrupted by then
 
 PLACEHOLDER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -76,7 +79,8 @@ def _asked(read: Fields, given: Mapping[str, Any]) -> Sequence[Mapping[str, Any]
         read.refuse("tasks", "is missing; give a list of tasks, or a template with parameters.")
         return []
     rows = _objects(read, "parameters", given.get("parameters"))
-    return [_filled(read, template, row, index) for index, row in enumerate(rows) if not read.errors]
+    filling = _Filling(read)
+    return [filling.fill(template, row, index) for index, row in enumerate(rows) if not read.errors]
 
 
 def _objects(read: Fields, field: str, value: object) -> Sequence[Mapping[str, Any]]:
@@ -89,29 +93,70 @@ def _objects(read: Fields, field: str, value: object) -> Sequence[Mapping[str, A
     return value
 
 
-def _filled(
-    read: Fields, template: Mapping[str, Any], row: Mapping[str, Any], index: int
-) -> Mapping[str, Any]:
-    """The template with each ``${name}`` in its texts replaced by the row's value."""
+class _Filling:
+    """Makes specifications out of a template, as long as all that it makes stays within `FILLED_MOST`."""
 
-    def fill(value: Any) -> Any:
+    def __init__(self, read: Fields) -> None:
+        self._read = read
+        self._left = FILLED_MOST
+
+    def fill(self, template: Mapping[str, Any], row: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+        """The template with each ``${name}`` in its texts replaced by the row's value."""
+        values = _Values(self._read, row, index)
+        return {field: self._filled(value, values) for field, value in template.items()}
+
+    def _filled(self, value: Any, values: _Values) -> Any:
         if isinstance(value, str):
-            return PLACEHOLDER.sub(replacement, value) if "${" in value else value
+            return self._replaced(value, values) if "${" in value else value
         if isinstance(value, list):
-            return [fill(one) for one in value]
+            return [self._filled(one, values) for one in value]
         if isinstance(value, Mapping):
-            return {key: fill(one) for key, one in value.items()}
+            return {key: self._filled(one, values) for key, one in value.items()}
         return value
 
-    def replacement(match: re.Match[str]) -> str:
-        value = row.get(match[1])
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            what = f"must be text or a number, was {shown(value)}" if match[1] in row else "is missing"
-            read.refuse(f"parameters[{index}].{match[1]}", f"{what}; the template names ${{{match[1]}}}.")
-            return ""
-        return str(value)
+    def _replaced(self, text: str, values: _Values) -> str:
+        if self._takes(text, values):
+            return PLACEHOLDER.sub(lambda match: values[match[1]], text)
+        if not self._read.errors:
+            self._read.refuse("parameters", _TOO_MUCH)
+        return ""
 
-    return {field: fill(value) for field, value in template.items()}
+    def _takes(self, text: str, values: _Values) -> bool:
+        """Whether there is room for what becomes of ``text``, which counts as well."""
+        self._left -= len(text)
+        if self._left < 0:
+            return False
+        for match in PLACEHOLDER.finditer(text):
+            self._left -= PLACE_COST + len(values[match[1]])
+            if self._left < 0:
+                return False
+        return not self._read.errors
+
+
+_TOO_MUCH = (
+    f"must fill the template with at most {in_bytes(FILLED_MOST, 'g')} of text in all; hand in fewer rows at "
+    "once, or put what differs into args or env rather than into a long text."
+)
+
+
+class _Values(dict[str, str]):
+    """The values of a row as texts, each looked at when it is first asked for."""
+
+    def __init__(self, read: Fields, row: Mapping[str, Any], index: int) -> None:
+        super().__init__()
+        self._read, self._row, self._index = read, row, index
+
+    def __missing__(self, name: str) -> str:
+        self[name] = self._text(name)
+        return self[name]
+
+    def _text(self, name: str) -> str:
+        value = self._row.get(name)
+        if not isinstance(value, bool) and isinstance(value, str | int | float):
+            return str(value)
+        what = f"must be text or a number, was {shown(value)}" if name in self._row else "is missing"
+        self._read.refuse(f"parameters[{self._index}].{name}", f"{what}; the template names ${{{name}}}.")
+        return ""
 
 
 def _within(place: str, error: FieldError) -> FieldError:

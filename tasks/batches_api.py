@@ -24,7 +24,8 @@ router = Router(tags=["tasks"])
 
 class BatchIn(Schema):
     """Either ``tasks``, or a ``template`` with ``parameters``: each row of the table makes a task of the
-    template, in whose texts ``${name}`` stands for the row's value of that name."""
+    template, in whose texts ``${name}`` stands for the row's value of that name. These texts come to at most
+    64 MiB in all."""
 
     name: str = Field(default="", max_length=200)
     tasks: list[TaskIn] | None = Field(default=None, max_length=batches.BATCH_MOST)

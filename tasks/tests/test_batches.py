@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -91,6 +92,24 @@ def test_one_wrong_task_refuses_all(post: Post) -> None:
     assert [error["field"] for error in answer.json()["errors"]] == ["tasks[1].cores", "tasks[2].colour"]
     assert not Task.objects.exists()
     assert not TaskBatch.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "rows"),
+    [
+        ("x" * 1_000_000 + "${n}", "1", 10_000),  # a long text often
+        ("${n}" * 100_000, "x" * 100_000, 1),  # a long value often
+        ("${n}" * 200_000, "", 10_000),  # nothing, but much to look through
+    ],
+)
+def test_a_short_request_does_not_ask_for_gigabytes(source: str, value: str, rows: int) -> None:
+    given = {"template": {"source": source}, "parameters": [{"n": value}] * rows}
+    tracemalloc.start()
+    try:
+        assert "at most 64 MiB of text in all" in wrong(given)["parameters"]
+        assert tracemalloc.get_traced_memory()[1] < 200 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
