@@ -29,8 +29,9 @@ HIDES = {
     Privacy.PRIVATE: (
         "Program, arguments, input and output, from the panel, its database and whoever watches connections: "
         "they are sealed between you and the node, which alone sees them in plain. The panel still knows "
-        "whose task it is, its node, driver and resources, all times, how it ended, and sizes to a power of "
-        "two; who watches connections sees when how much goes to which node."
+        "whose task it is, its name and labels if you give it any, its node, driver and resources, all "
+        "times, how it ended, and sizes to a power of two; who watches connections sees when how much "
+        "goes to which node."
     ),
     Privacy.CONFIDENTIAL: (
         "What private hides, and that the order and its content come from the panel, from whoever watches "
