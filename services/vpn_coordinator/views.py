@@ -152,7 +152,6 @@ def _shown_once(request: HttpRequest, tunnel: Tunnel, password: str) -> HttpResp
         "section": VPN_COORDINATOR.slug,
         "line": Line(tunnel, request.user, has_password=True),
         "password": password,
-        "curl": tunnel.curl_line_as(f"{request.user.username}:{password}"),
         "proxy": tunnel.proxy_as(request.user.username, password),
     }
     response = render(request, "services/vpn_coordinator/password.html", context)
