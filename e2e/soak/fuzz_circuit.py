@@ -24,7 +24,7 @@ from fogagent.overlay.onion.cells import (
 )
 from fogagent.overlay.onion.circuit import Circuit, State
 from fogagent.overlay.onion.errors import ProtocolError
-from fogagent.overlay.onion.streams import Carrier
+from fogagent.overlay.onion.stream import Carrier
 from fogagent.tests.onion_net import Heard, Net, Wire, echo
 
 STEP = struct.Struct(">BH")

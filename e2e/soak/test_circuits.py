@@ -13,7 +13,7 @@ import pytest
 from fogagent.overlay.exit_streams import ECHO
 from fogagent.overlay.onion.client import OnionClient
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.tests.overlays import EXIT, GUARD, MIDDLE, Node, nodes
 
 SCALE = float(os.environ.get("FOG_SOAK_SCALE", "1"))

@@ -15,7 +15,7 @@ from fogagent.overlay.onion.client import OnionClient
 from fogagent.overlay.onion.errors import OnionError
 from fogagent.overlay.onion.own_circuit import OwnCircuit
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.reading import StreamBroken, reader_of
 from fogagent.overlay.receiving import LENGTH_BYTES, PIECE_BYTES, TAKEN, TASK
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from fogagent.overlay.exit_policy import ExitPolicy
 from fogagent.overlay.exits import dial
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.pump import Pump
 from fogagent.overlay.rate import RateLimit
 from fogagent.overlay.stream import BadTarget, Reason, StreamRefused, Target

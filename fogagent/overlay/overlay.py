@@ -46,7 +46,7 @@ from fogagent.overlay.onion.key import load_or_create_onion_key
 from fogagent.overlay.onion.outlet import CellLink
 from fogagent.overlay.onion.pace import affordable_per_s
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.onion.switch import Switch
 from fogagent.overlay.part import Part
 from fogagent.overlay.rate import RateLimit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 
 HELD_BYTES = 128 * 1024
 """What has come and is not read yet makes the stream hold when it is about twice this."""

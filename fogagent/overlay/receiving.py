@@ -21,7 +21,7 @@ from enum import StrEnum
 from fogagent.blobs import BadBlob, BlobCache
 from fogagent.messages import MAX_LETTER_BYTES, Blob, Run
 from fogagent.overlay.letters import BadLetter
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.reading import StreamBroken, reader_of
 
 TASK = b"task"

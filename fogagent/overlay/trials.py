@@ -14,7 +14,7 @@ from fogagent.overlay.onion.builder import Builder, NoCircuit
 from fogagent.overlay.onion.errors import OnionError
 from fogagent.overlay.onion.own_circuit import OwnCircuit
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 
 KILOBIT = 1000 / 8
 

@@ -12,7 +12,7 @@ from fogagent.overlay.frames import Kind
 from fogagent.overlay.onion.circuit import Circuit, HopTarget, State
 from fogagent.overlay.onion.errors import OnionError
 from fogagent.overlay.onion.outlet import CellLink
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.onion.switch import Switch
 
 Meddle = Callable[[bytes], list[bytes]]

@@ -16,7 +16,7 @@ from fogagent.overlay.onion.guards import Guards
 from fogagent.overlay.onion.outlet import CellLink
 from fogagent.overlay.onion.own_circuit import OwnCircuit
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.tests.onion_net import Box, Net, Wire, echo
 
 THREE = Wishes()

@@ -18,7 +18,7 @@ from fogagent.overlay import letters
 from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.exit_policy import Allowance, ExitPolicy
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
 from fogagent.overlay.receiving import Receiver

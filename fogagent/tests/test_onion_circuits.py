@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogagent.overlay.onion import switch as switch_module
+from fogagent.overlay.onion.backlog import BUFFER_BYTES
 from fogagent.overlay.onion.cells import (
     CELL_BYTES,
     DATA_BYTES,
@@ -28,7 +29,8 @@ from fogagent.overlay.onion.errors import OnionError, ProtocolError, Reason
 from fogagent.overlay.onion.handshake import ClientHandshake
 from fogagent.overlay.onion.outlet import BACKLOG, CellLink
 from fogagent.overlay.onion.pace import Pace, affordable_per_s
-from fogagent.overlay.onion.streams import BUFFER_BYTES, STREAMS_MAX, Stream
+from fogagent.overlay.onion.stream import Stream
+from fogagent.overlay.onion.streams import STREAMS_MAX
 from fogagent.overlay.onion.windows import CIRCUIT_WINDOW, STREAM_WINDOW
 from fogagent.tests.onion_net import Box, Heard, Meddle, Net, Wire, echo
 
@@ -708,9 +710,9 @@ def test_a_full_stream_says_so_and_when_it_has_room() -> None:
     heard = Heard(net.open_circuit(1).open_stream(b""))
     net.wire(0, 1).room = 1
     heard.stream.write(bytes(2 * BUFFER_BYTES))
-    assert (heard.stream.full, heard.stream._room.is_set()) == (True, False)
+    assert (heard.stream.full, heard.stream._backlog._room.is_set()) == (True, False)
     net.run()
-    assert (heard.stream.full, heard.stream._room.is_set()) == (False, True)
+    assert (heard.stream.full, heard.stream._backlog._room.is_set()) == (False, True)
 
 
 # --- Nonsense --------------------------------------------------------------------------------------

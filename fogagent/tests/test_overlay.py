@@ -22,7 +22,7 @@ from fogagent.overlay.onion.cells import RelayCommand
 from fogagent.overlay.onion.errors import Reason as CircuitReason
 from fogagent.overlay.onion.pace import Pace
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.overlay import Overlay
 from fogagent.overlay.part import Part
 from fogagent.overlay.stream import Reason, StreamRefused

@@ -16,10 +16,11 @@ from fogagent.identity import Identity
 from fogagent.messages import Blob, Carried, Carry, Run
 from fogagent.overlay import receiving
 from fogagent.overlay.letters import write
+from fogagent.overlay.onion.backlog import BUFFER_BYTES
 from fogagent.overlay.onion.cells import CELL_BYTES
 from fogagent.overlay.onion.own_circuit import OwnCircuit
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import BUFFER_BYTES, Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.onion.windows import STREAM_WINDOW
 from fogagent.overlay.reading import StreamBroken, reader_of
 from fogagent.overlay.receiving import PIECE_BYTES, TASK, Refusal

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from fogagent.overlay.onion.cells import DATA_BYTES
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 from fogagent.overlay.onion.windows import STREAM_WINDOW
 from fogagent.overlay.reading import HELD_BYTES, StreamBroken, reader_of
 from fogagent.tests.onion_net import Net

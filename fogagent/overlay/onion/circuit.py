@@ -15,7 +15,8 @@ from fogagent.overlay.onion.crypto import KEY_BYTES, HopKeys
 from fogagent.overlay.onion.errors import IntegrityError, OnionError, ProtocolError, Reason, reason_of
 from fogagent.overlay.onion.handshake import ClientHandshake
 from fogagent.overlay.onion.outlet import Outlet
-from fogagent.overlay.onion.streams import Ending, Stream, Streams
+from fogagent.overlay.onion.stream import Ending, Stream
+from fogagent.overlay.onion.streams import Streams
 
 
 class HopTarget(NamedTuple):

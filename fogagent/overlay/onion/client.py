@@ -13,7 +13,7 @@ from fogagent.overlay.onion.builder import Builder, NoCircuit
 from fogagent.overlay.onion.errors import OnionError
 from fogagent.overlay.onion.own_circuit import ROTATE_S, OwnCircuit
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.streams import Stream
+from fogagent.overlay.onion.stream import Stream
 
 AHEAD = 2
 """Circuits of each kind of wish that are kept ready."""

@@ -14,7 +14,8 @@ from fogagent.overlay.onion.cells import HEADER, Command, Message, RelayCommand
 from fogagent.overlay.onion.crypto import HopKeys
 from fogagent.overlay.onion.errors import IntegrityError, OnionError, ProtocolError, Reason
 from fogagent.overlay.onion.outlet import Outlet
-from fogagent.overlay.onion.streams import Ending, OnBegin, Streams
+from fogagent.overlay.onion.stream import Ending
+from fogagent.overlay.onion.streams import OnBegin, Streams
 
 IDENTITY = 32
 
