@@ -10,10 +10,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from fogpanel.models import Event
-from fogpanel.templatetags.fog import SUBJECT_PAGES, duration
+from fogpanel.templatetags.fog import SUBJECT_PAGES
 from services.fleet import user_tasks
 from tasks.models import Task
 from tasks.states import TaskState
+from tasks.templatetags.task_words import took
 
 LINES = 10
 EVENTS_AT_LEAST = 4  # a busy fleet must not wash them away
@@ -70,9 +71,8 @@ def _task_line(task: Task) -> Line:
     sentence = format_html(
         '<a href="/tasks/{}">Task <b>{}</b> {}{}</a>', task.id, task.name, task.state, where
     )
-    took = duration((task.finished_at - task.started_at).total_seconds()) if task.started_at else ""
     level = Event.Level.ERROR if task.state == TaskState.FAILED else Event.Level.INFO
-    return Line(task.finished_at, level, sentence, took)
+    return Line(task.finished_at, level, sentence, took(task))
 
 
 def stream(now: datetime) -> list[Lane]:

@@ -27,7 +27,8 @@ def waits_for(task: Task) -> str:
 
 @register.filter
 def took(task: Task) -> str:
-    """How long the run that ended a task took; empty where it never ran or has not ended."""
-    if task.started_at is None or task.finished_at is None:
+    """How long the run that ended a task took; empty where it never ran, has not ended, or was so short that
+    the panel heard of start and end at once."""
+    if task.started_at is None or task.finished_at is None or task.finished_at <= task.started_at:
         return ""
-    return duration(max(0.0, (task.finished_at - task.started_at).total_seconds()))
+    return duration((task.finished_at - task.started_at).total_seconds())

@@ -8,6 +8,7 @@ from nodes.models import Node
 from tasks.models import Attempt, Task
 from tasks.states import TaskState
 from tasks.steps import Step, steps_of
+from tasks.templatetags.task_words import took
 
 START = datetime(2026, 5, 4, 15, 3, 29, tzinfo=UTC)
 ATLAS, DUNE = Node(id=1, name="atlas-04"), Node(id=2, name="dune-07")
@@ -82,6 +83,22 @@ def test_a_task_that_moved_and_runs() -> None:
     assert steps[1].note == "400 ms"
     assert steps[2].note == "dune-07 was silent for 90 s"
     assert steps[4].note == "attempt 2 of 3"
+
+
+def test_a_run_whose_start_and_end_came_at_once_took_what_its_node_measured() -> None:
+    """Nothing runs for 0 s."""
+    short = Attempt(
+        node=DUNE,
+        number=1,
+        created_at=at(1),
+        started_at=at(2),
+        ended_at=at(2),
+        outcome="succeeded",
+        usage={"wall_s": 0.062},
+    )
+    done = task(TaskState.SUCCEEDED, started_at=at(2), finished_at=at(2))
+    assert steps_of(done, [short])[2].note == "62 ms"
+    assert took(done) == ""
 
 
 def test_a_lost_attempt_goes_back_to_the_queue() -> None:
