@@ -111,7 +111,7 @@ class NodeSearchForm(forms.Form):
 class TaskForm(forms.Form):
     """What to run, what it needs, who may see it and where it should go."""
 
-    name = forms.CharField(required=False, widget=text(placeholder="Named after its file when left empty"))
+    name = forms.CharField(required=False, widget=text(placeholder="Optional"))
     driver = forms.CharField(
         required=False,
         initial=Driver.PYTHON.value,
