@@ -66,6 +66,7 @@ def addresses(panel: Panel, browser: Browser, signed_in: SignedIn) -> dict[str, 
         "no tasks": "/tasks?q=nothing-is-called-this",
         "new task": "/tasks/new",
         "new private task": f"/tasks/new?from={sealed}",
+        "no keys": "/tasks/keys",
         "sealed task": f"/tasks/{sealed}",
         "task": f"/tasks/{done}",
         "task explained now": f"/tasks/{done}/explain",
@@ -93,8 +94,8 @@ PAGES = (
     "relays", "tunnels", "no tunnel stopped", "new tunnel", "tunnel", "stop a tunnel",
     "share a tunnel", "tunnel with a password", "password of a tunnel",
     "nodes", "node", "work of a node", "drain a node", "add node", "tasks",
-    "no tasks", "new task", "new private task", "sealed task", "task", "task explained now", "waiting task",
-    "events", "settings", "not found",
+    "no tasks", "new task", "new private task", "no keys", "sealed task", "task", "task explained now",
+    "waiting task", "events", "settings", "not found",
 )  # fmt: skip
 
 

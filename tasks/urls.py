@@ -7,6 +7,7 @@ from tasks import node_views, views
 urlpatterns = [
     path("tasks", views.task_list, name="tasks"),
     path("tasks/new", views.new_task, name="new-task"),
+    path("tasks/keys", views.sealed_keys, name="task-keys"),
     path("tasks/preview", views.preview_task, name="task-preview"),
     path("tasks/<int:task_id>", views.task_page, name="task"),
     path("tasks/<int:task_id>/explain", views.explain_task, name="task-explain"),

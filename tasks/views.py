@@ -22,6 +22,7 @@ from tasks.forms import FilterForm, NodeSearchForm, TaskForm, initial_from
 from tasks.levels import levels
 from tasks.logs import stdout_of
 from tasks.models import Decision, Task
+from tasks.states import TaskState
 from tasks.submission import SpecError, submit, validate
 from tasks.visibility import (
     CONTENT_REFUSAL,
@@ -145,6 +146,13 @@ def preview_task(request: PageRequest) -> HttpResponse:
     if request.htmx:
         return render(request, "tasks/_preview.html", context)
     return _form_page(request, **context)
+
+
+@require_safe
+@requires(Role.VIEWER)
+def sealed_keys(request: HttpRequest) -> HttpResponse:
+    """Whose keys are listed there only the browser knows; the panel has none of them."""
+    return render(request, "tasks/keys.html", {"section": "tasks", "task_states": list(TaskState)})
 
 
 @require_safe

@@ -9,15 +9,15 @@ export async function whyNot() {
     return "Browsers encrypt only on pages that came over https or from their own machine (localhost), and this one did not.";
   }
   try {
-    await crypto.subtle.importKey("raw", await x25519.newPrivateKey(), "X25519", false, []);
+    await x25519.publicKey(await x25519.newPrivateKey());
     await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]);
   } catch {
     return "This browser lacks X25519 or Ed25519, with which tasks are sealed; newer ones have both.";
   }
   try {
     await keyring.check();
-  } catch {
-    return "This browser keeps no data for this site, so the keys would be lost with the page.";
+  } catch (error) {
+    return error.message;
   }
   return "";
 }

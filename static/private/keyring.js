@@ -5,54 +5,39 @@
 // it was first seen from here.
 
 import { fromBase64, fromHex, toBase64, toHex } from "../sealing/bytes.js";
+import { answer, PANEL, TASKS, within } from "./database.js";
 
-const DATABASE = "fogpanel";
-const TASKS = "tasks"; // {content_sha256 (hex), privacy, terms, content_key, result_key, reservations: {number: [identity]}, task}
-const PANEL = "panel";
+// What is kept of each: {content_sha256 (hex), privacy, terms, content_key, result_key, reservations: {number: [identity]},
+// task, kept_at, opened_at}. The number is missing until the panel has told it, the last time (ms since 1970) until its
+// result was opened here, and the one before where keys are older than these pages.
 
 // A key file that cannot be taken. The message is a sentence.
 export class BadKeyFile extends Error {}
 
-function opened() {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(DATABASE, 1);
-    request.onupgradeneeded = () => {
-      request.result.createObjectStore(TASKS, { keyPath: "content_sha256" });
-      request.result.createObjectStore(PANEL);
-    };
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}
-
-// Do something within one transaction; what it returns is waited for, and so is that it is on the disk.
-async function within(store, mode, work) {
-  const database = await opened();
-  try {
-    const transaction = database.transaction(store, mode, { durability: "strict" });
-    const ended = new Promise((resolve, reject) => {
-      transaction.oncomplete = resolve;
-      transaction.onabort = () => reject(transaction.error);
-    });
-    const [found] = await Promise.all([work(transaction.objectStore(store)), ended]);
-    return found;
-  } finally {
-    database.close();
-  }
-}
-
-const answer = (request) => new Promise((resolve, reject) => {
-  request.onsuccess = () => resolve(request.result);
-  request.onerror = () => reject(request.error);
-});
-
-// Raises where this browser keeps nothing.
+// All of them raise Unkept where the browser does not keep or give them.
 export const check = () => within(TASKS, "readonly", (store) => answer(store.count()));
 
-export function keep(keys) {
-  navigator.storage?.persist?.(); // or the browser may drop them when it is short of room
-  return within(TASKS, "readwrite", (store) => answer(store.put(keys)));
+export async function keep(keys) {
+  const isFirst = await within(TASKS, "readwrite", async (store) => {
+    const count = await answer(store.count());
+    await answer(store.put({ kept_at: Date.now(), ...keys }));
+    return count === 0;
+  });
+  if (isFirst) askToLast(); // nobody waits for it: some browsers ask whoever sits there
 }
+
+export const all = () => within(TASKS, "readonly", (store) => answer(store.getAll()));
+
+// There is no way back, but for those that were saved as files.
+export const drop = (hashes) => within(TASKS, "readwrite", async (store) => {
+  for (const hash of hashes) await answer(store.delete(hash));
+});
+
+// Whether the browser has promised to keep them also when it is short of room.
+export const last = async () => (await navigator.storage?.persisted?.()) ?? false;
+
+// Have it promise that; whether it does.
+export const askToLast = async () => (await navigator.storage?.persist?.()) ?? false;
 
 export const find = (contentSha256) => within(TASKS, "readonly", (store) => answer(store.get(contentSha256)));
 
@@ -79,7 +64,7 @@ export const trust = (key) => within(PANEL, "readwrite", (store) => answer(store
 
 // --- As a file, in the format of the command line's keyring (fogagent/client/keyring.py) ------------------------------
 
-export function written({ content_sha256, content_key, result_key, reservations, ...plain }) {
+export function written({ content_sha256, content_key, result_key, reservations, kept_at, opened_at, ...plain }) {
   return JSON.stringify({
     ...plain,
     content_key: toBase64(content_key),

@@ -54,10 +54,18 @@ async function trying(root, place, control, work) {
 
 async function look() {
   keys = (await keyring.find(content)) ?? null;
+  if (keys && !keys.task) await note({ task: Number(task) }); // the answer with its number was lost
+  sealed.querySelector("[data-may-go]").hidden = keys === null || (await keyring.last());
   for (const root of [sealed, resealing]) {
     for (const part of root.querySelectorAll("[data-when]")) part.hidden = (part.dataset.when === "keys") !== (keys !== null);
   }
   show();
+}
+
+// Keep that of its keys, too.
+async function note(more) {
+  keys = { ...keys, ...more };
+  await keyring.change(content, (kept) => ({ ...kept, ...more }));
 }
 
 function show() {
@@ -111,6 +119,7 @@ async function open() {
   opened.hidden = false;
   show();
   opened.focus();
+  await note({ opened_at: Date.now() });
 }
 
 function fill({ outcome, exit_code, sentence, usage, truncated, stdout, stderr, node }) {
