@@ -20,6 +20,8 @@ KEYRING = """async () => {
   return import(script.src.replace(/[^/]*$/, "keyring.js"));
 }"""
 UNLASTING = "StorageManager.prototype.persisted = StorageManager.prototype.persist = async () => false;"
+ASKING = "StorageManager.prototype.persisted = async () => false;"
+ASKING += "StorageManager.prototype.persist = () => new Promise(() => {});"  # until somebody answers
 LASTING = "StorageManager.prototype.persisted = StorageManager.prototype.persist = async () => true;"
 
 
@@ -127,7 +129,7 @@ def test_what_is_only_for_this_browser_is_not_in_a_key_file(visit: Visit) -> Non
 # --- Where the browser does not keep them ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("promise", [UNLASTING, LASTING], ids=["refused", "granted"])
+@pytest.mark.parametrize("promise", [UNLASTING, ASKING, LASTING], ids=["no", "asks", "yes"])
 def test_whether_the_browser_promises_to_keep_them_is_told(visit: Visit, promise: str) -> None:
     page = visit("", "submitter")
     page.add_init_script(promise)
@@ -136,14 +138,15 @@ def test_whether_the_browser_promises_to_keep_them_is_told(visit: Visit, promise
     submit(page)
     expect(page.get_by_test_id("export-keys")).to_be_visible()
     may_drop = page.get_by_text("The browser may drop them when it is short of room")
-    expect(may_drop).to_be_visible(visible=promise == UNLASTING)
+    expect(may_drop).to_be_visible(visible=promise != LASTING)
     page.goto("/tasks/keys")
     expect(page.get_by_test_id("sealed-key")).to_have_count(1)
     if promise == LASTING:
         expect(page.get_by_test_id("ask-to-keep")).to_be_hidden()
         return
     page.get_by_test_id("ask-to-keep").click()
-    expect(page.get_by_text("This browser refused: it may drop these keys")).to_be_visible()
+    told = "This browser refused: it may drop" if promise == UNLASTING else "which may ask you"
+    expect(page.get_by_text(told)).to_be_visible()
 
 
 def test_without_room_for_keys_nothing_is_handed_in(visit: Visit, panel: Panel) -> None:

@@ -40,10 +40,11 @@ async function trying(work) {
 }
 
 async function ask(button) {
-  button.disabled = true;
-  const granted = await keyring.askToLast();
+  const text = mayGo.querySelector("[data-text]");
   button.hidden = true;
-  mayGo.querySelector("[data-text]").textContent = granted
+  text.textContent = "Waiting for the browser, which may ask you.";
+  const granted = await keyring.askToLast();
+  text.textContent = granted
     ? "This browser has promised to keep them."
     : "This browser refused: it may drop these keys when it is short of room. Save those that matter as files, on their tasks’ pages.";
 }
