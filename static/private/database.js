@@ -33,14 +33,19 @@ export const answer = (request) => new Promise((resolve, reject) => {
 function opened() {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(NAME, VERSION);
-    const late = setTimeout(() => reject(new DOMException("no answer", "TimeoutError")), ANSWER_MS);
+    let isLate = false;
+    const waiting = setTimeout(() => {
+      isLate = true;
+      reject(new DOMException("no answer", "TimeoutError"));
+    }, ANSWER_MS);
     request.onupgradeneeded = () => {
       request.result.createObjectStore(TASKS, { keyPath: "content_sha256" });
       request.result.createObjectStore(PANEL);
     };
     request.onsuccess = () => {
-      clearTimeout(late);
-      resolve(request.result);
+      clearTimeout(waiting);
+      if (isLate) request.result.close(); // or it would keep others waiting
+      else resolve(request.result);
     };
     request.onerror = () => reject(request.error);
   });

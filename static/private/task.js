@@ -62,10 +62,10 @@ async function look() {
   show();
 }
 
-// Keep that of its keys, too.
+// Keep that with its keys, if there is room: nothing depends on it.
 async function note(more) {
   keys = { ...keys, ...more };
-  await keyring.change(content, (kept) => ({ ...kept, ...more }));
+  await keyring.change(content, (kept) => ({ ...kept, ...more })).catch(() => {});
 }
 
 function show() {
