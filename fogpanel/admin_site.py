@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.functional import cached_property
 
 from fogpanel.access import Role, allows, require
 from fogpanel.keyset import SEARCH_SPAN, newest
+from fogpanel.storable import RULE, UNSTORABLE
 
 if TYPE_CHECKING:  # generic for the type checker only
     AnyPaginator = Paginator[Any]
@@ -23,8 +27,10 @@ else:
     AnyPaginator, AnyAdmin = Paginator, admin.ModelAdmin
 
 Rows: TypeAlias = QuerySet[Any]
+View: TypeAlias = Callable[..., HttpResponseBase]
 
 COUNTED_TO = 1000
+SEARCH_CHARACTERS = 200  # each word in them makes the query longer
 NUMBER_DIGITS = 18  # more do not fit into a column
 PAGE_SIZE = 25  # Django's own templates take more than a millisecond for a row
 
@@ -39,10 +45,38 @@ class PanelAdminSite(admin.AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         return allows(request.user, Role.ADMIN)
 
+    def admin_view(self, view: View, cacheable: bool = False) -> Any:
+        """Every view of the site, Django's own models' included, asked only what its queries can bear."""
+        model = getattr(getattr(view, "__self__", None), "model", None)
+
+        @wraps(view)
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            _check_search(request.GET.get("q", ""))
+            _check_chosen(request.POST.getlist("_selected_action"), model)
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(checked, cacheable)
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         if request.user.is_authenticated:
             require(request.user, Role.ADMIN)
         return redirect_to_login(request.GET.get("next", "/admin/"))
+
+
+def _check_search(words: str) -> None:
+    if len(words) > SEARCH_CHARACTERS:
+        raise BadRequest(f"q: must be at most {SEARCH_CHARACTERS} characters, was {len(words)}.")
+
+
+def _check_chosen(keys: Sequence[str], model: type[Model] | None) -> None:
+    for key in keys:
+        if UNSTORABLE.search(key):
+            raise BadRequest(f"_selected_action: {RULE}")
+        try:
+            if model is not None and model._meta.pk is not None:
+                model._meta.pk.to_python(key)
+        except ValidationError as error:
+            raise BadRequest(f"_selected_action: {' '.join(error.messages)}") from error
 
 
 class CappedPaginator(AnyPaginator):

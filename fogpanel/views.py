@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView
+from django.core.exceptions import BadRequest
 from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -66,9 +67,10 @@ def events(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _problem(
-        request, 400, "That request does not make sense", "Go back, reload the page and try again."
-    )
+    # Of what Django finds suspicious it says more than a stranger should read.
+    said = str(exception) if isinstance(exception, BadRequest) else ""
+    sentence = said or "Go back, reload the page and try again."
+    return _problem(request, 400, "That request does not make sense", sentence)
 
 
 def not_allowed(request: HttpRequest, exception: Exception) -> HttpResponse:

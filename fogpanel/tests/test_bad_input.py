@@ -125,6 +125,30 @@ def test_a_session_is_looked_for_by_a_key_that_it_can_have() -> None:
     assert SessionStore("a" * 32).session_key == "a" * 32
 
 
+@pytest.mark.parametrize("page", ["nodes/node", "auth/user", "fogpanel/event", "axes/accessattempt"])
+def test_a_search_on_the_admin_site_is_short(signed_in: Client, page: str) -> None:
+    answer = signed_in.get(f"/admin/{page}/", {"q": "a " * 1000})
+    assert answer.status_code == 400
+    assert "q: must be at most 200 characters, was 2000." in answer.content.decode()
+
+
+@pytest.mark.parametrize("key", ["x", "\0", "1.5"])
+@pytest.mark.parametrize("page", ["nodes/node", "auth/group", "axes/accessattempt"])
+def test_what_is_chosen_on_the_admin_site_are_keys(signed_in: Client, page: str, key: str) -> None:
+    given = {"action": "delete_selected", "index": "0", "_selected_action": key}
+    answer = signed_in.post(f"/admin/{page}/", given)
+    assert answer.status_code == 400
+    assert "_selected_action: " in answer.content.decode()
+
+
+@pytest.mark.parametrize("field", ["args", "command"])
+def test_a_line_of_arguments_is_measured_before_it_is_taken_apart(signed_in: Client, field: str) -> None:
+    driver = "command" if field == "command" else "python"
+    answer = signed_in.post("/tasks/new", {"driver": driver, "source": "1", field: "x" * 5_000_000})
+    assert answer.status_code == 422
+    assert f"{field}: must be at most 32,768 characters, was 5,000,000." in answer.content.decode()
+
+
 def test_what_a_client_did_wrong_leaves_a_line_and_no_traceback() -> None:
     def record(status: int) -> logging.LogRecord:
         try:
