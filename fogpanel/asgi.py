@@ -10,7 +10,7 @@ import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
-from django.urls import path
+from django.urls import path, re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fogpanel.settings")
 django.setup(set_prefix=False)
@@ -18,6 +18,7 @@ django.setup(set_prefix=False)
 from fogpanel import wakes  # noqa: E402
 from fogpanel.kept_threads import KeptThreadsHandler  # noqa: E402
 from fogpanel.live_consumer import live_socket  # noqa: E402
+from fogpanel.nowhere import nowhere  # noqa: E402
 from fogpanel.open_files import allow_many_agents  # noqa: E402
 from nodes.consumers import agent_socket  # noqa: E402
 from nodes.doorkeeper import doorkeeper  # noqa: E402
@@ -41,6 +42,7 @@ application = ProtocolTypeRouter(
             [
                 path("ws/agent/", agent_socket),  # type: ignore[list-item, arg-type]
                 path("ws/live/", LIVE),  # type: ignore[list-item]
+                re_path(r"", nowhere),  # type: ignore[list-item, arg-type]
             ]
         ),
     }

@@ -7,11 +7,14 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+from channels.routing import URLRouter
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import re_path
 
 from fogpanel.logs import WithoutBlame
 from fogpanel.models import ApiToken
+from fogpanel.nowhere import nowhere
 from fogpanel.sessions import SessionStore
 from nodes.models import JoinKey
 
@@ -164,3 +167,18 @@ def test_what_a_client_did_wrong_leaves_a_line_and_no_traceback() -> None:
     assert quiet.filter(theirs) and quiet.filter(ours)
     assert theirs.exc_info is None
     assert ours.exc_info is not None
+
+
+@pytest.mark.asyncio
+async def test_a_socket_at_an_address_that_has_none_is_refused() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    router = URLRouter([re_path(r"", nowhere)])  # type: ignore[list-item, arg-type]
+    await router({"type": "websocket", "path": "/no\0where"}, receive, send)  # type: ignore[arg-type]
+    assert sent == [{"type": "websocket.close", "code": 4404}]
