@@ -77,12 +77,12 @@ async def test_a_syntax_error_names_the_line(pool: Pool) -> None:
 
 
 async def test_a_sleep_does_not_outlive_the_time_limit(pool: Pool) -> None:
-    run = Run(pool, script("import time\nprint('zzz')\ntime.sleep(600)", timeout_s=0.5))
+    run = Run(pool, script("import time\nprint('zzz')\ntime.sleep(600)", timeout_s=2))
     result = await run.result()
     assert result.outcome is Outcome.TIMEOUT
     assert run.stdout == "zzz\n"  # also what was written just before the end
     assert result.usage.stdout_bytes == 4
-    assert 0.4 < result.usage.wall_s < 5
+    assert 1.9 < result.usage.wall_s < 20
 
 
 async def test_an_endless_loop_is_stopped(pool: Pool) -> None:

@@ -86,10 +86,10 @@ async def test_an_endless_loop_ends_at_its_budget(pool: Pool) -> None:
 
 
 async def test_an_endless_loop_ends_at_its_time_limit(pool: Pool) -> None:
-    result = await Run(pool, new_job("wasm", modules.ENDLESS, timeout_s=0.2)).result()
+    result = await Run(pool, new_job("wasm", modules.ENDLESS, timeout_s=1)).result()
     assert (result.outcome, result.exit_code) == (Outcome.TIMEOUT, None)
-    assert result.sentence == "The program was stopped at its time limit of 0.2 s."
-    assert 0.15 < result.usage.wall_s < 5
+    assert result.sentence == "The program was stopped at its time limit of 1 s."
+    assert 0.95 < result.usage.wall_s < 20
     assert result.usage.cpu_s > 0.05
 
 

@@ -302,7 +302,7 @@ async def test_a_client_that_is_refused_and_does_not_leave_ends() -> None:
 @pytest.mark.asyncio
 async def test_the_time_for_a_request_does_not_count_for_its_stream() -> None:
     overlay = Overlay()
-    async with serving(overlay, request_timeout_s=0.05) as (_, program):
+    async with serving(overlay, request_timeout_s=1) as (_, program):
         client = program()
         await client.send(ASK)
         assert await client.receive(12) == SUCCESS

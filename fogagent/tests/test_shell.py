@@ -286,9 +286,9 @@ async def test_a_broken_spool_ends_the_agent(tmp_path: Path) -> None:
 
 
 async def test_beats_tell_the_round_trip_once_it_is_measured_and_when_it_changes(tmp_path: Path) -> None:
-    async with FakePanel(heartbeat_s=0.1, timeout_s=0.4) as panel, running(panel, tmp_path, FakeWorkers()):
+    async with FakePanel(heartbeat_s=0.1, timeout_s=2) as panel, running(panel, tmp_path, FakeWorkers()):
         await panel.until(lambda: any(beat.round_trip_ms is not None for beat in panel.heard(Heartbeat)))
-        await panel.hears(Heartbeat, len(panel.heard(Heartbeat)) + 3)
+        await panel.hears(Heartbeat, len(panel.heard(Heartbeat)) + 12)
     first, *told = [beat.round_trip_ms for beat in panel.heard(Heartbeat)]
     assert first is None
     known = [ms for ms in told if ms is not None]
