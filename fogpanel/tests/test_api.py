@@ -141,6 +141,7 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/tunnels", None, "viewer"),
     ("post", "/tunnels", {"name": "t", "entry": "node-1"}, "submitter"),
     ("get", "/tunnels/{tunnel}", None, "viewer"),
+    ("put", "/tunnels/{tunnel}/allowed", {"allowed": []}, "operator"),
     ("delete", "/tunnels/{tunnel}", None, "operator"),
     ("get", "/parameters", None, "viewer"),
     ("put", "/parameters", {"values": {"sweep_s": 10}}, "admin"),
@@ -194,6 +195,7 @@ def test_the_table_names_every_address() -> None:
         ("post", "/tasks/{task_id}/reservation"),
         ("post", "/tasks/{task_id}/reseal"),
         ("get", "/tasks/{task_id}/sealed-result"),
+        ("post", "/tunnels/{tunnel_id}/password"),
     }
     schema = api.get_openapi_schema()["paths"]
     there = {(method, path.removeprefix("/api/v1")) for path, methods in schema.items() for method in methods}
