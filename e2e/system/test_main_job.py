@@ -32,8 +32,8 @@ def test_every_strategy_places_a_task_and_says_why(panel: Panel) -> None:
 
 def test_the_log_grows_while_the_task_runs(panel: Panel) -> None:
     task = panel.submit(**count_slowly(4, 0.5))
-    until("the first line is there", lambda: "line 0" in panel.log_text(task))
-    assert "done" not in panel.log_text(task)
+    begun = until("the first line is there", lambda: "line 0" in (text := panel.log_text(task)) and text)
+    assert "done" not in begun
     panel.wait_for_state(task, "succeeded")
     assert panel.log_text(task) == counted(4)
 
