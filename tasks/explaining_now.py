@@ -16,7 +16,8 @@ from fogagent.messages import Outcome
 from tasks.explaining import counted, decisions_of, latest, others_of, table_of
 from tasks.models import Task
 from tasks.placement import placer
-from tasks.routing_view import NO_INPUTS, as_routing_task, fetched_inputs, reserved_nodes
+from tasks.reach import within_reach
+from tasks.routing_view import NO_INPUTS, as_routing_task, fetched_inputs
 from tasks.states import PLACED
 
 ROWS = 50
@@ -44,7 +45,7 @@ def explain_now(task: Task, *, name: str = "", start: int = 0, size: int = ROWS)
     """
     now = timezone.now()
     asked = replace(
-        as_routing_task(task, now.timestamp(), reserved_nodes([task.reservation])),
+        as_routing_task(task, now.timestamp(), within_reach([task.reservation])),
         avoid=_failed_on(task),
         inputs=fetched_inputs([task]).get(task.id, NO_INPUTS),
     )

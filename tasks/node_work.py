@@ -23,7 +23,8 @@ from tasks.models import Decision, Explanation, Task
 from tasks.node_verdict import Kind, Verdict, judge
 from tasks.placement import placer
 from tasks.queue_view import ShapeKey, shape_key
-from tasks.routing_view import as_routing_task, reserved_nodes
+from tasks.reach import within_reach
+from tasks.routing_view import as_routing_task
 from tasks.states import TaskState
 
 WAITING_SEEN = 1000
@@ -132,7 +133,7 @@ def _standings(node: Node, examples: Sequence[Task], now: datetime) -> list[Stan
     """How the node stands to a task that asks for nothing, and to each of these."""
     moment = now.timestamp()
     nothing = values.Task(task_id=0, needs=values.Resources())
-    reserved = reserved_nodes(task.reservation for task in examples)
+    reserved = within_reach(task.reservation for task in examples)
     asked = [nothing, *(as_routing_task(task, moment, reserved) for task in examples)]
 
     def answer(fleet: Fleet, rng: random.Random) -> list[Standing | None]:

@@ -27,7 +27,8 @@ from fogpanel.rows import pieces, select
 from nodes.relay_directory.publishing import newest_number
 from tasks.models import Task
 from tasks.privacy import transport
-from tasks.routing_view import Waiting, as_routing_tasks, reserved_nodes, waiting
+from tasks.reach import within_reach
+from tasks.routing_view import Waiting, as_routing_tasks, waiting
 from tasks.states import TaskState
 
 READ_MOST = 500  # tasks read by one query that names them
@@ -99,7 +100,7 @@ class QueueView:
         if not carried or (directory := newest_number()) == self._directory:
             return set()
         self._directory = directory
-        nodes = reserved_nodes(carried.values())
+        nodes = within_reach(carried.values())
         return {task_id for task_id, seal in carried.items() if self._tasks[task_id].among != nodes[seal]}
 
     def read_newest(self) -> None:

@@ -17,30 +17,35 @@ from coordinator.values import Availability
 from fogpanel import audit, live
 from fogpanel.parameters.catalogue import RESEAL_S
 from fogpanel.parameters.store import current
+from fogpanel.rows import pieces
 from nodes.models import Node
 from tasks.closing import lock_free_tasks
 from tasks.fields import shown
 from tasks.models import Task
-from tasks.routing_view import reserved_nodes
+from tasks.reach import within_reach
 from tasks.states import TaskState
 
 AWAY = timedelta(seconds=10)
 """So long a node may be without a connection before its tasks are to be sealed for others."""
-READ_MOST = 500
+ASKED_MOST = 500
+"""So many tasks are written in one transaction."""
 EXPIRED = "None of the nodes that it was sealed for could take it, and nobody sealed it for others in time."
 
 
 def look_after(now: datetime) -> None:
     """Ask for resealing where it is due, and no more where it is not."""
-    last = 0
-    while waiting := _waiting(last):
-        last = waiting[-1].id
-        nodes = reserved_nodes(task.reservation for task in waiting)
-        there = _there(frozenset().union(*nodes.values()), now)
-        lacking = {task.id: task.reservation for task in waiting if there.isdisjoint(nodes[task.reservation])}
-        asked = {task.id for task in waiting if task.reseal_wanted_at is not None}
-        _ask({task_id: lacking[task_id] for task_id in lacking.keys() - asked}, now)
-        _ask_no_more(asked - lacking.keys())
+    waiting = _waiting()
+    if not waiting:
+        return
+    nodes = within_reach(number for _, number, _ in waiting)
+    there = _there(frozenset().union(*set(nodes.values())), now)
+    lacks = {each: there.isdisjoint(each) for each in set(nodes.values())}
+    lacking = {task_id: number for task_id, number, _ in waiting if lacks[nodes[number]]}
+    asked = {task_id for task_id, _, wanted_at in waiting if wanted_at is not None}
+    for some in pieces(sorted(lacking.keys() - asked), ASKED_MOST):
+        _ask({task_id: lacking[task_id] for task_id in some}, now)
+    for some in pieces(sorted(asked - lacking.keys()), ASKED_MOST):
+        _ask_no_more(some)
 
 
 def forget_wish(task_ids: Collection[int]) -> None:
@@ -50,11 +55,11 @@ def forget_wish(task_ids: Collection[int]) -> None:
     )
 
 
-def _waiting(after: int) -> list[Task]:
-    """The next of those that are sealed; probes look after their own."""
-    queued = Task.objects.filter(state=TaskState.QUEUED, reservation__isnull=False, id__gt=after)
-    theirs = queued.filter(canary=False, cancel_requested_at=None).order_by("id")
-    return list(theirs.only("id", "reseal_wanted_at", "reservation")[:READ_MOST])
+def _waiting() -> list[tuple[int, int | None, datetime | None]]:
+    """Those that are sealed: (id, reservation, since when it needs resealing). Probes look after theirs."""
+    queued = Task.objects.filter(state=TaskState.QUEUED, reservation__isnull=False)
+    theirs = queued.filter(canary=False, cancel_requested_at=None)
+    return list(theirs.values_list("id", "reservation", "reseal_wanted_at"))
 
 
 def _there(node_ids: Iterable[int], now: datetime) -> set[int]:

@@ -35,8 +35,9 @@ from tasks.fields import FieldError, Fields, in_bytes, shown
 from tasks.models import Reservation, Task
 from tasks.placement import placer
 from tasks.privacy import SEALED, Privacy, refusal
+from tasks.reach import sealable
 from tasks.resealing import forget_wish
-from tasks.routing_view import as_routing_task, as_routing_tasks, sealable
+from tasks.routing_view import as_routing_task, as_routing_tasks
 from tasks.states import TaskState
 from tasks.submission import Driver, SpecError, TaskSpec, validate
 

@@ -10,16 +10,13 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from django.db.models import QuerySet
-
 from coordinator import values
 from coordinator.values import Resources, RoutingStrategy
 from fogagent.messages import INLINE_BLOB_BYTES
 from fogpanel.rows import as_time
-from nodes.models import Node
-from tasks.models import Attempt, Blob, Reservation, Task
-from tasks.outcomes import UNDELIVERED
-from tasks.privacy import SEALED, Privacy, transport
+from tasks.models import Attempt, Blob, Task
+from tasks.privacy import SEALED
+from tasks.reach import sealable, within_reach
 from tasks.submission import TaskSpec
 
 NO_INPUTS: frozenset[str] = frozenset()
@@ -90,7 +87,7 @@ def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:
         for task_id, node_id in Attempt.objects.filter(task_id__in=tried).values_list("task_id", "node_id"):
             failed_on[task_id].add(node_id)
     inputs = fetched_inputs(tasks)
-    reserved = reserved_nodes(task.reservation for task in tasks)
+    reserved = within_reach(task.reservation for task in tasks)
     return [
         _view(
             task,
@@ -104,30 +101,6 @@ def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:
     ]
 
 
-def reserved_nodes(reservations: Iterable[int | None]) -> dict[int | None, frozenset[int]]:
-    """By the number of a reservation the only nodes that its task can run on now: those that it is sealed
-    for, and where its order is carried, of them those that it can be carried to."""
-    ids = {number for number in reservations if number is not None}
-    if not ids:
-        return {}
-    found = list(Reservation.objects.filter(id__in=ids).values_list("id", "privacy", "nodes"))
-    sealed_for: dict[int | None, frozenset[int]] = {number: frozenset(nodes) for number, _, nodes in found}
-    carried = {number: sealed_for[number] for number, level, _ in found if transport(level)}
-    return sealed_for | _within_reach(carried) if carried else sealed_for
-
-
-def _within_reach(carried: Mapping[int, frozenset[int]]) -> dict[int | None, frozenset[int]]:
-    """Of the nodes of each of these reservations those that circuits can end at, but for any that its order
-    was not brought to in all its tries: after that it is to be sealed for others."""
-    relays = _circuits_end_at(Node.objects.filter(id__in=frozenset().union(*carried.values())))
-    left = {number: set(nodes & relays) for number, nodes in carried.items()}
-    given_up = Attempt.objects.filter(task__reservations__in=carried, outcome=UNDELIVERED)
-    for number, node_id in given_up.values_list("reservation", "node_id"):
-        if number in left:
-            left[number].discard(node_id)
-    return {number: frozenset(nodes) for number, nodes in left.items()}
-
-
 def as_routing_task(
     spec: TaskSpec | Task, now: float, reserved: Mapping[int | None, frozenset[int]] = NOTHING_RESERVED
 ) -> values.Task:
@@ -137,21 +110,6 @@ def as_routing_task(
         return _view(spec, 0, now, set(), NO_INPUTS, reserved.get(spec.reservation))
     among = sealable(spec.privacy) if spec.privacy in SEALED else None
     return _view(spec, 0, now, set(), _content(spec), among)
-
-
-def sealable(level: Privacy) -> frozenset[int]:
-    """The nodes in the relay directory, which has the keys to seal for; where the order comes over a circuit,
-    those that circuits can end at."""
-    listed = Node.objects.filter(archived_at=None, relay__since__isnull=False)
-    if level == Privacy.PRIVATE:
-        return frozenset(listed.values_list("id", flat=True))
-    return _circuits_end_at(listed)
-
-
-def _circuits_end_at(nodes: QuerySet[Node]) -> frozenset[int]:
-    """Those of these that are relays in the directory which others can dial."""
-    listed = nodes.filter(relay__since__isnull=False).exclude(relay__address="").values_list("id", "flags")
-    return frozenset(node_id for node_id, flags in listed if "relay" in flags)
 
 
 def fetched_inputs(tasks: Iterable[Task | Waiting]) -> dict[int, frozenset[str]]:

@@ -26,7 +26,8 @@ from nodes.fleet_view import as_fog_node
 from nodes.models import Node
 from services.fog_coordinator.models import WhatIf
 from tasks.models import Attempt, Task
-from tasks.routing_view import as_routing_task, reserved_nodes
+from tasks.reach import sealed_for
+from tasks.routing_view import as_routing_task
 from tasks.weighing import weights
 
 SHOWN = 5
@@ -106,7 +107,7 @@ def last_ran(most: int) -> list[Task]:
 
 def arrivals_of(tasks: Iterable[Task]) -> list[Arrival]:
     ran = [(task, task.accepted_attempt) for task in tasks if task.accepted_attempt is not None]
-    reserved = reserved_nodes(task.reservation for task, _ in ran)
+    reserved = sealed_for(task.reservation for task, _ in ran)
     return [_arrival(task, attempt, reserved) for task, attempt in ran]
 
 

@@ -9,6 +9,7 @@ from fogpanel import audit, live
 from nodes import outbox
 from nodes.models import Order
 from services.vpn_coordinator.carrying import TOPIC, ask
+from services.vpn_coordinator.choosing import able
 from services.vpn_coordinator.models import Carriage
 from services.vpn_coordinator.tries import WAITED_FOR, is_lost
 from tasks.closing import open_attempts, stop
@@ -49,7 +50,8 @@ def go_on(carriages: Sequence[Carriage], now: datetime) -> None:
     """
     orders = ask(carriages, now)
     stuck = [carriage for carriage in carriages if _waits_in_vain(carriage, now)]
-    _end(stuck, MOVED, now)
+    if stuck:  # if gateways are there, its own node is the only one, or cannot be written to
+        _end(stuck, UNDELIVERED if able().exists() else MOVED, now)
     Carriage.objects.bulk_update(carriages, COLUMNS)
     outbox.put(orders, now)
     live.changed(TOPIC)
@@ -79,7 +81,7 @@ def _end(carriages: Iterable[Carriage], outcome: str, now: datetime) -> None:
 
 
 def _reason(carriage: Carriage, outcome: str) -> str:
-    if outcome == UNDELIVERED:
+    if outcome == UNDELIVERED and carriage.tries:
         return f"its order was not brought there in {carriage.tries} tries, the last: {carriage.sentence}"
     return f"its order could not be sent on its way: {carriage.sentence}"
 

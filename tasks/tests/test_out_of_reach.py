@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -20,6 +21,7 @@ from tasks.closing import open_attempts, stop
 from tasks.models import Attempt, Task
 from tasks.outcomes import LOST, UNDELIVERED
 from tasks.placement import Placer
+from tasks.reach import sealed_for, within_reach
 from tasks.reservations import CannotReserve
 from tasks.tests.sealing import SealingFleet, Submitter
 
@@ -131,6 +133,24 @@ def test_one_that_was_brought_to_none_of_its_nodes_needs_resealing(
     assert other in reseal(sender, task)
     assert place() == 1
     assert Attempt.objects.latest("id").node_id == other
+
+
+def test_for_whom_it_was_sealed_stays(fleet: SealingFleet, sender: Submitter) -> None:
+    """Whoever ran it can have run it, whatever became of that node."""
+    reserved = sender.reserve(privacy="confidential")
+    number, nodes = reserved.reservation.id, frozenset(node.id for node in reserved.nodes)
+    grant(nodes, "compute")
+    assert (sealed_for([number]), within_reach([number])) == ({number: nodes}, {number: frozenset()})
+
+
+def test_looking_after_many_costs_few_queries(
+    fleet: SealingFleet, submitter: User, django_assert_num_queries: Any
+) -> None:
+    for _ in range(3):
+        sender = Submitter(submitter)
+        sender.hand_in(sender.reserve(privacy="confidential"))
+    with django_assert_num_queries(5):  # which wait, for whom, who relays, what was in vain, who is there
+        resealing.look_after(timezone.now())
 
 
 def test_who_reseals_in_vain_comes_to_an_end(fleet: SealingFleet, sender: Submitter, place: Place) -> None:

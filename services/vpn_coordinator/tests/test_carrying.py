@@ -199,6 +199,20 @@ class TestAsking:
         carriage.refresh_from_db()
         assert carriage.ok is False
 
+    def test_what_is_for_the_only_gateway_is_to_go_elsewhere(
+        self, make_node: MakeNode, submitter: User
+    ) -> None:
+        """It would be placed there again and again."""
+        fog = Fog(make_node, submitter, gateways=0)
+        fog.node.flags = [*fog.node.flags, "entry"]
+        fog.node.save(update_fields=["flags"])
+        fog.one()
+        for seconds in range(0, int(WAITED_FOR.total_seconds()) + 3, 2):
+            sweep(NOW + seconds * SECOND)
+        attempt = Attempt.objects.get()
+        assert attempt.outcome == UNDELIVERED
+        assert attempt.sentence == f"its order could not be sent on its way: {NO_GATEWAY}"
+
 
 class TestAnswers:
     def test_the_inbox_hands_them_over_after_what_nodes_hold_and_before_what_ended(self) -> None:
