@@ -78,7 +78,7 @@ GOOD = {"name": "browsing", "entry": "atlas"}
         (
             {"colour": "red"},
             "colour: is not a field of a tunnel; known are name, entry, exit_region, exit_node, hops, "
-            "rotate_s, port, allowed.",
+            "rotate_s, port, allowed, require_password.",
         ),
     ],
 )
