@@ -252,7 +252,10 @@ async def test_clients_that_come_and_go_leave_no_queue_of_names(monkeypatch: pyt
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
+    workers = exits._resolvers._max_workers
+    patient = [asyncio.create_task(exits.resolve(f"slow-{number}.example", 80)) for number in range(workers)]
     try:
+        await until(lambda: len(asked) == workers)
         for number in range(2 * exits.LOOK_UPS_MOST):
             looking = asyncio.create_task(exits.resolve(f"{number}.example", 80))
             await asyncio.sleep(0)
@@ -263,6 +266,7 @@ async def test_clients_that_come_and_go_leave_no_queue_of_names(monkeypatch: pyt
         assert exits._resolvers._work_queue.qsize() <= exits.LOOK_UPS_MOST
     finally:
         answered.set()
-    await until(lambda: exits._resolvers._work_queue.empty())
-    assert len(asked) <= exits._resolvers._max_workers, "nobody waits for the others"
+    assert await asyncio.gather(*patient) == [[]] * workers
+    await until(exits._resolvers._work_queue.empty)
+    assert len(asked) == workers, "nobody waits for the others"
     assert await exits.resolve("again.example", 80) == []
