@@ -21,6 +21,7 @@ from nodes.tests.relays import listen, say
 from services.vpn_coordinator.models import Carriage
 from services.vpn_coordinator.sweeping import sweep
 from services.vpn_coordinator.tries import WAITED_FOR
+from tasks import resealing
 from tasks.models import Attempt, Task
 from tasks.operations import cancel
 from tasks.tests.fog_model import Planner, Socket
@@ -70,6 +71,12 @@ def test_what_is_carried_ends_once(
         for attempt in Attempt.objects.filter(ended_at=None).select_related("task").order_by("?")[:1]:
             cancel(attempt.task, operator)
 
+    def submitters() -> None:
+        """They seal nothing again that was brought to none of its nodes."""
+        resealing.look_after(timezone.now())
+        for task in Task.objects.filter(state="queued", reseal_wanted_at__isnull=False)[:3]:
+            cancel(task, operator)
+
     def look_after() -> None:
         sweep(timezone.now())
         sweep(timezone.now() + WAITED_FOR)
@@ -81,6 +88,7 @@ def test_what_is_carried_ends_once(
         *(workers for _ in range(2)),
         look_after,
         people,
+        submitters,
     ]
     all_at_once(works, until_done=everything_ended)
     check_capacity()
