@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -253,18 +254,16 @@ async def test_workers_are_replaced_after_many_jobs(
     await pool.close()
 
 
-async def test_closing_ends_jobs_and_processes_at_once(
-    driver_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "CLOSE_S", 30)  # it returns before, and not for want of patience
+async def test_closing_ends_jobs_and_processes_at_once(driver_cache: Path) -> None:
     before = workers()
     pool = Pool(driver_cache, Permissions(), 2)
     await pool.start()
     runs = [Run(pool, new_job("python", WAITS)) for _ in range(2)]
     for run in runs:
         await run.output()
-    async with asyncio.timeout(20):
-        await pool.close()
+    began = time.monotonic()
+    await pool.close()
+    assert time.monotonic() - began < 2
     for run in runs:
         result = await run.result()
         assert (result.outcome, result.sentence) == (Outcome.CANCELLED, "The agent was stopped.")
