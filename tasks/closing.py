@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from django.db import connection
-from django.db.models import F
 
 from coordinator.values import Resources
 from fogagent.messages import Outcome, Usage
@@ -270,10 +269,15 @@ def _tries(task_ids: Iterable[int]) -> Counter[int]:
     in vain under the seal before counts as one. So whoever seals it again and again comes to an end.
     """
     counted = Attempt.objects.filter(task_id__in=task_ids).exclude(outcome__in=(MOVED, SUPERSEDED))
-    undelivered = counted.filter(outcome=UNDELIVERED, task__canary=False)
-    of_older_seals = undelivered.exclude(reservation=F("task__reservation"))
-    tries = Counter(counted.exclude(id__in=undelivered.values("id")).values_list("task_id", flat=True))
-    tries.update(task_id for task_id, _ in of_older_seals.values_list("task_id", "reservation").distinct())
+    tries: Counter[int] = Counter()
+    seals_in_vain: set[tuple[int, int | None]] = set()
+    columns = ("task_id", "outcome", "task__canary", "reservation", "task__reservation")
+    for task_id, outcome, canary, seal, present_seal in counted.values_list(*columns):
+        if outcome != UNDELIVERED or canary:
+            tries[task_id] += 1
+        elif seal != present_seal:
+            seals_in_vain.add((task_id, seal))
+    tries.update(task_id for task_id, _ in seals_in_vain)
     return tries
 
 
