@@ -112,6 +112,21 @@ def test_keys_whose_task_the_panel_does_not_have_say_so(visit: Visit, panel: Pan
     expect(page.get_by_test_id("sealed-key")).to_have_count(2)
 
 
+def test_a_task_whose_name_is_not_known_yet_is_told_from_the_words_beside_it(visit: Visit) -> None:
+    page = visit("/tasks/keys", dark=True)
+    page.evaluate(
+        f"""async () => (await ({KEYRING})()).keep(
+          {{ content_sha256: "00", privacy: "confidential", reservations: {{}}, task: 7 }}
+        )"""
+    )
+    page.route("**/api/v1/tasks/7", lambda route: None)  # no answer
+    page.reload()
+    link = row(page, 7).get_by_role("link")
+    expect(link).to_have_text("Task #7")
+    expect(link).to_have_css("text-decoration-line", "underline")
+    assert faults(page, phone=False) == []
+
+
 def test_what_is_only_for_this_browser_is_not_in_a_key_file(visit: Visit) -> None:
     page = visit("/tasks/new", "submitter")
     fill(page, "private")
