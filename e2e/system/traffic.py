@@ -56,7 +56,7 @@ class TrafficLog:
 
 
 class Mark(NamedTuple):
-    """How much there was in each file at some moment."""
+    """How many bytes of whole records there were in each file at some moment."""
 
     sizes: Mapping[Path, int]
 
@@ -68,7 +68,7 @@ class Traffic:
         self._folder = folder
 
     def mark(self) -> Mark:
-        return Mark({path: path.stat().st_size for path in self._files()})
+        return Mark({path: _whole(path.read_bytes()) for path in self._files()})
 
     def of(self, name: str, since: Mark | None = None) -> list[Record]:
         """Of one agent or program, in the order in which it happened, over all its lives."""
@@ -97,9 +97,23 @@ def joined(records: Iterable[Record]) -> dict[Channel, bytes]:
 def _read(path: Path, start: int) -> Iterator[Record]:
     decode = msgspec.msgpack.Decoder(Record).decode
     content = memoryview(path.read_bytes())[start:]
-    while len(content) >= LENGTH_BYTES:
-        end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "big")
+    return (decode(content[begin:end]) for begin, end in _extents(content))
+
+
+def _whole(content: bytes) -> int:
+    """Where the last record ends. A file grows page by page, so that its size may be within one."""
+    end = 0
+    for _, end in _extents(content):
+        pass
+    return end
+
+
+def _extents(content: bytes | memoryview) -> Iterator[tuple[int, int]]:
+    """Where each record begins and ends; the last one may just be being written, and is not among them."""
+    start = LENGTH_BYTES
+    while start <= len(content):
+        end = start + int.from_bytes(content[start - LENGTH_BYTES : start], "big")
         if end > len(content):
-            return  # it is just being written
-        yield decode(content[LENGTH_BYTES:end])
-        content = content[end:]
+            return
+        yield start, end
+        start = end + LENGTH_BYTES
