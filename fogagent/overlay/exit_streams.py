@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any
 
+from fogagent.background import Background, logged_as
 from fogagent.overlay.exit_policy import ExitPolicy
 from fogagent.overlay.exits import dial
 from fogagent.overlay.onion.stream import Stream
@@ -53,7 +52,7 @@ class ExitStreams:
     ) -> None:
         """``policy`` None: it is no exit, and only echoes. ``limit`` is for all streams together."""
         self._policy, self._limit, self._most = policy, limit, most
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(logged_as("a stream that ends here"))
         self._dialling = 0
         self._pumps: set[Pump] = set()
 
@@ -72,14 +71,8 @@ class ExitStreams:
         elif not asked.startswith(CONNECT):
             stream.abort(Reason.FAILED, "This exit does not know what was asked of it.")
         else:
-            connecting = self._spawn(self._connect(stream, asked, self._policy))
+            connecting = self._background.begin(self._connect(stream, asked, self._policy))
             stream.on_settled = partial(_stop, connecting)  # its client has gone, or we have refused it
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     # --- Out into the world ------------------------------------------------------------------------
 
@@ -132,10 +125,7 @@ class ExitStreams:
         """End all streams that lead out from here."""
         for pump in list(self._pumps):
             pump.abort("stopped")
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
 
     # --- Back where it came from -------------------------------------------------------------------
 
@@ -146,7 +136,7 @@ class ExitStreams:
             stream.write(data)
             if stream.full:
                 stream.hold()
-                self._spawn(go_on())
+                self._background.begin(go_on())
 
         async def go_on() -> None:
             await stream.room()

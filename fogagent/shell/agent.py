@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fogagent.address import PanelAddress
+from fogagent.background import Background
 from fogagent.blobs import BlobCache
 from fogagent.events import Began, Event, Moment, StopAsked, Ticked
 from fogagent.home import Home
@@ -89,7 +90,8 @@ class Agent:
             sqlite3.Error: the spool cannot be opened.
             ValueError: a key or a certificate of the overlay is none.
         """
-        feed, spawn = self._feed, self._spawn
+        self._background = Background(self._fail)
+        feed, spawn = self._feed, self._background.begin
         self._workers = workers
         self._spool = Spool(home.spool)
         self._outgoing = Outgoing(self._spool)
@@ -122,7 +124,6 @@ class Agent:
             rng=rng,
         )
         self._acts = self._who_does_what()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
@@ -165,7 +166,7 @@ class Agent:
             on_trouble=lambda sentence: log.warning("%s", sentence),
             on_broken=lambda error: _call_in(loop, self._fail, error),
         )
-        self._spawn(self._machine.watch_drivers())
+        self._background.begin(self._machine.watch_drivers())
         self._overlay.start()
         self._feed(Began())
         try:
@@ -200,19 +201,8 @@ class Agent:
         self._timer = None
         self._feed(Ticked())
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-
-    def _reap(self, task: asyncio.Task[None]) -> None:
-        """A bug in a task must end the agent with a trace, not leave it half alive."""
-        self._tasks.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        self._fail(error)
-
     def _fail(self, error: BaseException) -> None:
+        """A bug must end the agent with a trace, not leave it half alive."""
         if not self._exit.done():
             self._exit.set_exception(error)
 
@@ -265,10 +255,7 @@ class Agent:
             self._timer.cancel()
         await self._workers.close()
         await self._overlay.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
         self._outgoing.spool()
         if not await asyncio.to_thread(self._spool.close, FLUSH_S):
             log.warning("The last results could not be stored.")
