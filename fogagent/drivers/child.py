@@ -48,7 +48,7 @@ class Child(asyncio.Protocol):
         self.jobs_given = 0
         self.fault = ""
         """What it sent that no worker of ours would, if it was ended for that."""
-        self._busy = False
+        self.busy = False
         self.since = 0.0  # loop time of the last change between idle and busy
         self._listener = listener
         self._scratch = Path(setup.scratch)
@@ -72,7 +72,7 @@ class Child(asyncio.Protocol):
         """Have the worker run ``job``. It must be ready and have none."""
         assert self.ready and self._transport is not None
         self.jobs_given += 1
-        self._busy = True
+        self.busy = True
         self._transport.write(wire.pack(job))
 
     def stop(self) -> None:
@@ -115,10 +115,10 @@ class Child(asyncio.Protocol):
 
     def _hear(self, message: wire.FromWorker) -> None:
         match message:
-            case wire.Ended() if self._busy:
-                self._busy = False  # before it is given the next one
+            case wire.Ended() if self.busy:
+                self.busy = False  # before it is given the next one
                 self._listener.child_ended(self, message)
-            case wire.Output() if self._busy:
+            case wire.Output() if self.busy:
                 self._listener.child_output(self, message)
             case wire.Ready() if not self.ready:
                 self.ready = True

@@ -14,8 +14,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from fogagent.drivers import pool as pool_module
-from fogagent.drivers import wire
+from fogagent.drivers import crew, wire
 from fogagent.drivers.base import Permissions
 from fogagent.drivers.child import PACKAGE_ROOT, Child
 from fogagent.drivers.engine import CacheError
@@ -224,7 +223,7 @@ async def test_a_worker_that_ends_its_job_twice_ends_no_other(driver_cache: Path
     pool = Pool(driver_cache, Permissions(), 1)
     await pool.start()
     assert (await honest_outcome(pool)) is Outcome.SUCCEEDED
-    [child] = pool._children
+    [child] = pool._crew._children
     ended = wire.Ended(Outcome.SUCCEEDED, 0, "", Usage(), False, [])
     child.data_received(wire.pack(ended))
     assert child.fault == "The worker said Ended out of turn."
@@ -235,14 +234,14 @@ async def test_a_worker_that_ends_its_job_twice_ends_no_other(driver_cache: Path
 
 async def until_gone(pool: Pool, child: Child) -> None:
     async with asyncio.timeout(20):
-        while child in pool._children:  # noqa: ASYNC110 - nobody is told
+        while child in pool._crew._children:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0)
 
 
 async def test_workers_are_replaced_after_many_jobs(
     driver_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "JOBS_PER_WORKER", 2)
+    monkeypatch.setattr(crew, "JOBS_PER_WORKER", 2)
     before = workers()
     pool = Pool(driver_cache, Permissions(), 1)
     await pool.start()
@@ -279,9 +278,9 @@ async def test_scratch_files_go_with_the_pool(driver_cache: Path, dead_pid: int)
     await pool.start()
     assert not stale.exists()
     await Run(pool, new_job("python", b"print(1)", stdin=b"x")).result()
-    assert pool._scratch_root.exists()
+    assert pool._scratch.folder.exists()
     await pool.close()
-    assert not pool._scratch_root.exists()
+    assert not pool._scratch.folder.exists()
 
 
 async def test_a_cache_that_others_can_enter_is_refused(open_directory: Path) -> None:
@@ -316,7 +315,7 @@ async def test_workers_that_cannot_be_started_turn_jobs_away(blocked_cache: Path
 async def test_workers_beyond_the_usual_number_leave_when_idle(
     driver_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "SURPLUS_S", 0.2)
+    monkeypatch.setattr(crew, "SURPLUS_S", 0.2)
     before = workers()
     pool = Pool(driver_cache, Permissions(), 1)
     await pool.start()
