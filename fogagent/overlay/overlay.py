@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import psutil
 
+from fogagent.background import Background, logged_as
 from fogagent.home import Home
 from fogagent.identity import Identity
 from fogagent.messages import (
@@ -34,14 +33,14 @@ from fogagent.overlay.directory import Directory
 from fogagent.overlay.exit_streams import ExitStreams, connect_to
 from fogagent.overlay.exits import keep_known
 from fogagent.overlay.frames import Kind
-from fogagent.overlay.link_errors import CannotListen, Unreachable
+from fogagent.overlay.learned import Learned
+from fogagent.overlay.link_errors import Unreachable
 from fogagent.overlay.links import Link, Links, Peer
+from fogagent.overlay.listening import listen
 from fogagent.overlay.onion.builder import Builder, NoCircuit
-from fogagent.overlay.onion.builds import BuildTimes
 from fogagent.overlay.onion.cells import CELL_BYTES
 from fogagent.overlay.onion.client import OnionClient, StreamFailed
 from fogagent.overlay.onion.errors import ProtocolError
-from fogagent.overlay.onion.guards import Guards
 from fogagent.overlay.onion.key import load_or_create_onion_key
 from fogagent.overlay.onion.outlet import CellLink
 from fogagent.overlay.onion.pace import affordable_per_s
@@ -56,7 +55,6 @@ from fogagent.overlay.stream import Isolation, Reason, StreamRefused, Target
 from fogagent.overlay.trials import try_circuit
 from fogagent.overlay.tunnels import Tunnels
 
-SAVE_S = 60.0
 RELIEVE_S = 1.0
 STORED_SHARE = 1 / 8
 """Of the machine's memory, for cells of others' circuits that wait here for links or for readers."""
@@ -83,7 +81,7 @@ class Overlay:
         Raises:
             ValueError: a key or a certificate in the folder is none.
         """
-        self._home, self._part = home, part
+        self._part, self._link_port = part, home.link_port
         self._me = identity.public_key
         self._onion_secret = load_or_create_onion_key(home.onion_key)
         self._certificate = LinkCertificate.load_or_create(home.link_certificate, self._me)
@@ -99,30 +97,31 @@ class Overlay:
             creates_per_s=affordable_per_s(),
             clock=time.monotonic,
         )
+        self._learned = Learned(home)
         builder = Builder(
             self._switch,
             self._links.get,
             self._me,
-            guards=Guards.decode(_read(home.guards)),
-            times=BuildTimes.decode(_read(home.build_times)),
+            guards=self._learned.guards,
+            times=self._learned.times,
             rng=rng,
             clock=time.monotonic,
             wall=time.time,
         )
         self.client = OnionClient(builder, time.monotonic, on_change)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(logged_as("a part of the overlay"))
         self._directory: Directory | None = None
         self._tunnels = Tunnels(self, home.tunnels, on_change, granted=part.enters)
 
     async def start(self) -> OverlayFacts:
         """Accept links, if we do; what the panel is to be told. Where links cannot be accepted, that is said,
         and nobody is told an address."""
-        address = await self._listen()
-        self._spawn(self.client.run())
-        self._spawn(self._save_now_and_then())
-        self._spawn(self._relieve_now_and_then())
+        address = await listen(self._links, self._part, self._link_port)
+        self._background.begin(self.client.run())
+        self._background.begin(self._learned.save_now_and_then())
+        self._background.begin(self._relieve_now_and_then())
         if (policy := self._part.exit_policy) is not None:
-            self._spawn(keep_known(policy))
+            self._background.begin(keep_known(policy))
         return OverlayFacts(
             onion_key=self._onion_secret.public_key().public_bytes_raw(),
             certificate=self._certificate.der,
@@ -130,32 +129,6 @@ class Overlay:
             family=self._part.family,
             asks_passwords=True,
         )
-
-    async def _listen(self) -> str:
-        """The address at which others reach us; empty where they cannot."""
-        part = self._part
-        if not part.host:
-            return ""
-        try:
-            port = await self._take_port()
-        except CannotListen as error:
-            log.warning("%s This node relays nothing until that is mended and it is started anew.", error)
-            return ""
-        host = f"[{part.host}]" if ":" in part.host else part.host
-        return part.address or f"{host}:{port}"
-
-    async def _take_port(self) -> int:
-        """The port where links are accepted. Where any will do, it is the one of last time, if that is free:
-        so what the directory says of us stays true. Raises CannotListen."""
-        part, before = self._part, _read(self._home.link_port)
-        port = 0
-        if not part.port and before.isdigit() and int(before) < 2**16:
-            with suppress(CannotListen):
-                port = await self._links.listen(part.host, int(before))
-        port = port or await self._links.listen(part.host, part.port)
-        with suppress(OSError):  # then it is another one next time
-            _replace(self._home.link_port, str(port).encode())
-        return port
 
     def use(self, directory: Directory | None) -> None:
         """Know these relays, and no others, from now on; None: nobody."""
@@ -183,24 +156,6 @@ class Overlay:
             return not_carried(order, NO_GATEWAY)
         return await carry(self.client, order, content, within_s)
 
-    def want(self, wishes: Wishes) -> None:
-        """Have circuits ready for such wishes."""
-        self.client.want(wishes)
-
-    async def open_stream(
-        self, wishes: Wishes, rotate_s: float, tunnel: int, target: Target, isolation: Isolation
-    ) -> Stream:
-        """A stream of a tunnel. Raises StreamRefused."""
-        try:
-            return await self.client.open_stream(
-                connect_to(target), wishes, (tunnel, isolation), rotate_s=rotate_s
-            )
-        except NoCircuit as error:
-            raise StreamRefused(Reason.FAILED, str(error)) from error
-        except StreamFailed as error:
-            known = error.code in set(Reason)
-            raise StreamRefused(Reason(error.code) if known else Reason.FAILED, str(error)) from error
-
     def status(self) -> OverlayStatus:
         """How things are now."""
         return OverlayStatus(
@@ -219,15 +174,33 @@ class Overlay:
     async def close(self) -> None:
         """End everything, and keep what was learned."""
         await self._tunnels.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         self.client.close()
         if self._receiver is not None:
             await self._receiver.close()
         await self._exits.close()
         await self._links.close()
-        self._save()
+        self._learned.save()
+
+    # --- Streams that begin here, in tunnels -------------------------------------------------------
+
+    def want(self, wishes: Wishes) -> None:
+        """Have circuits ready for such wishes."""
+        self.client.want(wishes)
+
+    async def open_stream(
+        self, wishes: Wishes, rotate_s: float, tunnel: int, target: Target, isolation: Isolation
+    ) -> Stream:
+        """A stream of a tunnel. Raises StreamRefused."""
+        try:
+            return await self.client.open_stream(
+                connect_to(target), wishes, (tunnel, isolation), rotate_s=rotate_s
+            )
+        except NoCircuit as error:
+            raise StreamRefused(Reason.FAILED, str(error)) from error
+        except StreamFailed as error:
+            known = error.code in set(Reason)
+            raise StreamRefused(Reason(error.code) if known else Reason.FAILED, str(error)) from error
 
     # --- Streams that end here ---------------------------------------------------------------------
 
@@ -260,24 +233,7 @@ class Overlay:
             else:
                 then(link)
 
-        self._spawn(reach())
-
-    # --- Housekeeping ------------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-
-    def _reap(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a part of the overlay failed", exc_info=error)
-
-    async def _save_now_and_then(self) -> None:
-        while True:
-            await asyncio.sleep(SAVE_S)
-            self._save()
+        self._background.begin(reach())
 
     async def _relieve_now_and_then(self) -> None:
         most = int(STORED_SHARE * psutil.virtual_memory().total / CELL_BYTES)
@@ -285,28 +241,7 @@ class Overlay:
             await asyncio.sleep(RELIEVE_S)
             self._switch.relieve(most)
 
-    def _save(self) -> None:
-        """Lost with a kill, guards and times of the last minute are learned anew."""
-        try:
-            _replace(self._home.guards, self.client.builder.guards.encode())
-            _replace(self._home.build_times, self.client.builder.times.encode())
-        except OSError as error:
-            log.warning("What was learned of circuits cannot be kept: %s.", error)
-
 
 def _limit(part: Part) -> RateLimit | None:
     rate = part.exit_bytes_per_s
     return None if rate is None else RateLimit(rate, rate, time.monotonic())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(content)
-    fresh.replace(path)

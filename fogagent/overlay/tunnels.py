@@ -15,6 +15,7 @@ from msgspec import structs
 
 from fogagent.messages import GuardedTunnel, SocksPassword, TunnelSpec, TunnelState
 from fogagent.overlay.onion.path import Wishes
+from fogagent.overlay.remembered import remember
 from fogagent.overlay.socks import Fault
 from fogagent.overlay.socks_server import SocksServer
 from fogagent.overlay.stream import Isolation, OverlayStream, Target
@@ -152,9 +153,7 @@ class Tunnels:
     def _remember(self) -> None:
         self._ports = {number: each.port for number, each in self._tunnels.items() if each.port}
         try:
-            fresh = self._ports_path.with_suffix(".new")
-            fresh.write_text(json.dumps(self._ports))
-            fresh.replace(self._ports_path)
+            remember(self._ports_path, json.dumps(self._ports).encode())
         except OSError as error:
             log.warning("The ports of tunnels cannot be remembered: %s.", error)
 
