@@ -102,10 +102,7 @@ def _read(path: Path, start: int) -> Iterator[Record]:
 
 def _whole(content: bytes) -> int:
     """Where the last record ends. A file grows page by page, so that its size may be within one."""
-    end = 0
-    for _, end in _extents(content):
-        pass
-    return end
+    return max((end for _, end in _extents(content)), default=0)
 
 
 def _extents(content: bytes | memoryview) -> Iterator[tuple[int, int]]:
