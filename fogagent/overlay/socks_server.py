@@ -22,6 +22,12 @@ MOST_IGNORED_BYTES = 256 * 1024
 
 log = logging.getLogger("fogagent")
 
+_TURNED = {
+    True: "The port asks for a password now, and it came without.",
+    False: "The port asks for no password any more; come again.",
+}
+"""What is told of who has given none, by whether the port asks for one now."""
+
 
 class NotLoopback(Exception):
     """Whoever reaches the port may use the overlay in the owner's name, so it is for this machine only."""
@@ -112,12 +118,19 @@ class SocksServer:
             client.drop(Ending.SHUT_DOWN, "The SOCKS port was closed.")
         await asyncio.gather(*(client.gone.wait() for client in leaving))
 
-    def set_passwords(self, passwords: Iterable[SocksPassword]) -> None:
-        """From now on these are asked for. Who came by another one is dropped, open streams included."""
-        self._passwords = by_name(passwords)
-        valid = set(self._passwords.values())
+    def set_passwords(self, passwords: Iterable[SocksPassword] | None) -> None:
+        """From now on these are asked for; None: any client may come, as where there never were passwords.
+
+        Who came by another one is dropped, open streams included. Where the port asks from now on and did
+        not before, or the other way round, so is whoever has given none: they began to speak to another port.
+        """
+        asked, asks = self._passwords is not None, passwords is not None
+        self._passwords = None if passwords is None else by_name(passwords)
+        valid = set((self._passwords or {}).values())
         for client in list(self._clients):
-            if client.password is not None and client.password not in valid:
+            if client.password is None and asked is not asks:
+                client.drop(Ending.NOT_ANY_MORE, _TURNED[asks])
+            elif client.password is not None and asks and client.password not in valid:
                 client.drop(Ending.NOT_ANY_MORE, "The password that it came by is not valid any more.")
 
     def parser(self) -> SocksParser:

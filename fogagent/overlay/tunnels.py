@@ -49,7 +49,9 @@ def _passwords(spec: TunnelSpec) -> list[SocksPassword] | None:
 
 def _port_of(spec: TunnelSpec) -> TunnelSpec:
     """What the port depends on, which is not who may use it."""
-    return structs.replace(spec, passwords=[]) if isinstance(spec, GuardedTunnel) else spec
+    facts = structs.asdict(spec)
+    facts.pop("passwords", None)
+    return TunnelSpec(**facts)
 
 
 @dataclass
@@ -60,11 +62,14 @@ class _Tunnel:
     sentence: str = ""
 
     def becomes(self, spec: TunnelSpec | None) -> bool:
-        """Whether it is this one already, but for its passwords, which it takes over then."""
+        """Whether it is this one already, but for its passwords, which it takes over then.
+
+        Its port stays open meanwhile, so that no other program can take it.
+        """
         if spec is None or _port_of(spec) != _port_of(self.spec):
             return False
-        if spec != self.spec and (passwords := _passwords(spec)) is not None:
-            self.server.set_passwords(passwords)
+        if spec != self.spec:
+            self.server.set_passwords(_passwords(spec))
         self.spec = spec
         return True
 

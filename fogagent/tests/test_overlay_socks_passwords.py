@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -281,16 +282,60 @@ async def test_new_passwords_change_a_tunnel_in_its_place(tunnels: Tunnels) -> N
     await tunnels.close()
 
 
-@pytest.mark.asyncio
-async def test_a_tunnel_without_passwords_stays_open_to_everybody(tunnels: Tunnels) -> None:
-    await tunnels.set([TunnelSpec(tunnel=5)])
-    program = Program(tunnels.states()[0].port)
-    await program.send(NO_AUTH + ASK)
-    assert await program.receive(12) == b"\x05\x00" + reply(Reply.SUCCEEDED)
-    await tunnels.set([guarded_tunnel(ANN)])  # another tunnel to all who use it
-    with pytest.raises(ConnectionResetError):
-        await program.receive(1)
+async def answer_to(port: int, sent: bytes) -> bytes:
+    """All that a program gets for these bytes that is sent away."""
+    program = Program(port)
+    await program.send(sent)
+    answer = await program.receive_all()
     program.close()
+    return answer
+
+
+async def is_cut(program: Program) -> None:
+    """Times out otherwise. Whether it looks like a reset depends on what was still under way."""
+    with suppress(ConnectionResetError):
+        await program.receive_all()
+    program.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("sent", [NO_AUTH + ASK, USER_PASSWORD + user(b"any", b"pair") + ASK, USER_PASSWORD])
+async def test_who_came_before_passwords_were_asked_for_is_dropped(tunnels: Tunnels, sent: bytes) -> None:
+    await tunnels.set([TunnelSpec(tunnel=5)])
+    [before] = tunnels.states()
+    program = Program(before.port)
+    await program.send(sent)
+    assert await program.receive(1) == b"\x05"
+    await tunnels.set([guarded_tunnel(ANN)])
+    await is_cut(program)
+    assert await answer_to(before.port, NO_AUTH + ASK) == b"\x05\xff"
+    assert await answer_to(before.port, hello(b"any", b"pair")) == SENT_AWAY
+    ann = Program(before.port)
+    await ann.send(hello(b"ann", b"of-ann"))
+    assert await ann.receive(len(LET_IN)) == LET_IN
+    ann.close()
+    await tunnels.close()
+
+
+@pytest.mark.asyncio
+async def test_who_came_by_a_password_stays_when_none_is_asked_for_any_more(tunnels: Tunnels) -> None:
+    await tunnels.set([guarded_tunnel(ANN)])
+    [before] = tunnels.states()
+    ann, slow = Program(before.port), Program(before.port)
+    await ann.send(hello(b"ann", b"of-ann"))
+    assert await ann.receive(len(LET_IN)) == LET_IN
+    await slow.send(USER_PASSWORD)
+    assert await slow.receive(2) == b"\x05\x02"
+    await tunnels.set([TunnelSpec(tunnel=5)])
+    await is_cut(slow)  # it would be told that its password is wrong
+    await ann.send(b"hello")
+    assert await ann.receive(5) == b"hello"
+    anybody = Program(before.port)
+    await anybody.send(NO_AUTH + ASK)
+    assert await anybody.receive(12) == b"\x05\x00" + reply(Reply.SUCCEEDED)
+    await tunnels.set([guarded_tunnel(BOB)])  # asked for again, and ann's is not among them
+    await is_cut(ann)
+    await is_cut(anybody)
     await tunnels.close()
 
 
