@@ -100,6 +100,10 @@ class Api:
     def tunnel_password(self, tunnel_id: int) -> Json:
         return self._post(f"/tunnels/{tunnel_id}/password", {})
 
+    def guard_tunnel(self, tunnel_id: int, required: bool) -> Json:
+        path, body = f"/tunnels/{tunnel_id}/require-password", {"require_password": required}
+        return self._answer(lambda: self._http.put(path, json=body))
+
     def stop_tunnel(self, tunnel_id: int) -> Json:
         return self._answer(lambda: self._http.delete(f"/tunnels/{tunnel_id}"))
 

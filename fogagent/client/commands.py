@@ -193,10 +193,14 @@ def create_tunnel(args: argparse.Namespace) -> int:
     show.notice(f"tunnel {made['id']} is ordered from {made['entry']}; its port: ./fog tunnels")
     for remark in made["remarks"]:
         show.notice(remark, style="yellow")
-    if made.get("password"):
-        show.notice("your password for it, shown only now (Chromium cannot use a tunnel with a password):")
-        show.output("stdout", made["password"] + "\n")
+    _tell_password(made)
     return 0
+
+
+def _tell_password(tunnel: Json) -> None:
+    if tunnel.get("password"):
+        show.notice("your password for it, shown only now (Chromium cannot use a tunnel with a password):")
+        show.output("stdout", tunnel["password"] + "\n")
 
 
 @_explained
@@ -215,6 +219,16 @@ def tunnel_password(args: argparse.Namespace) -> int:
         f"a new password of {made['user']} for tunnel {args.tunnel}, shown only now; the one before is void"
     )
     show.output("stdout", made["password"] + "\n")
+    return 0
+
+
+@_explained
+def guard_tunnel(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        tunnel = api.guard_tunnel(args.tunnel, not args.off)
+    asks = "asks for a password" if tunnel["require_password"] else "asks for no password"
+    show.notice(f"tunnel {tunnel['id']} {asks} as soon as {tunnel['entry']} is told")
+    _tell_password(tunnel)
     return 0
 
 

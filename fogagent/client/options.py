@@ -127,6 +127,12 @@ def _add_tunnels(commands: _Commands) -> None:
     password = actions.add_parser("password", help="get a password of your own for it, in place of the last")
     password.set_defaults(act="fogagent.client.commands:tunnel_password")
     password.add_argument("tunnel", metavar="ID", type=int)
+    guard = actions.add_parser(
+        "require-password", help="let in only who has a password for it; all that use it without end"
+    )
+    guard.set_defaults(act="fogagent.client.commands:guard_tunnel")
+    guard.add_argument("tunnel", metavar="ID", type=int)
+    guard.add_argument("--off", action="store_true", help="let in everybody on its entry again")
     stop = actions.add_parser("stop", help="have its entry close it")
     stop.set_defaults(act="fogagent.client.commands:stop_tunnel")
     stop.add_argument("tunnel", metavar="ID", type=int)

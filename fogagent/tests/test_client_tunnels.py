@@ -103,6 +103,22 @@ def test_a_password_is_told_once_on_standard_output(panel: Site, capsys: pytest.
     ]
 
 
+def test_an_existing_one_is_switched_to_requiring_a_password_and_back(
+    panel: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guarded = tunnel(require_password=True, password="first")
+    panel.routes["PUT /api/v1/tunnels/7/require-password"] = (200, guarded)
+    assert main(["tunnels", "require-password", "7"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "first\n" and "tunnel 7 asks for a password as soon as atlas is told" in told.err
+    open_to_all = tunnel(require_password=False, password=None)
+    panel.routes["PUT /api/v1/tunnels/7/require-password"] = (200, open_to_all)
+    assert main(["tunnels", "require-password", "7", "--off"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "" and "tunnel 7 asks for no password as soon as atlas is told" in told.err
+    assert [asked.body for asked in panel.asked] == [{"require_password": True}, {"require_password": False}]
+
+
 def test_with_whom_it_is_shared(panel: Site, capsys: pytest.CaptureFixture[str]) -> None:
     panel.routes["PUT /api/v1/tunnels/7/allowed"] = (200, tunnel(allowed=["ann", "bob"]))
     assert main(["tunnels", "share", "7", "--allow", "ann", "--allow", "bob"]) == 0

@@ -142,6 +142,7 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("post", "/tunnels", {"name": "t", "entry": "node-1"}, "submitter"),
     ("get", "/tunnels/{tunnel}", None, "viewer"),
     ("put", "/tunnels/{tunnel}/allowed", {"allowed": []}, "operator"),
+    ("put", "/tunnels/{tunnel}/require-password", {"require_password": False}, "operator"),
     ("delete", "/tunnels/{tunnel}", None, "operator"),
     ("get", "/parameters", None, "viewer"),
     ("put", "/parameters", {"values": {"sweep_s": 10}}, "admin"),

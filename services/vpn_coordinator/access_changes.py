@@ -41,7 +41,8 @@ def groups_changed(
 
 @receiver(post_delete, sender=TunnelPassword, dispatch_uid="tunnel-passwords-gone")
 def password_gone(instance: TunnelPassword, **_: Any) -> None:
-    _order(Tunnel.objects.filter(id=instance.tunnel_id, stopped_at=None).values_list("entry_id", flat=True))
+    asking = Tunnel.objects.filter(id=instance.tunnel_id, stopped_at=None, require_password=True)
+    _order(asking.values_list("entry_id", flat=True))
 
 
 def _order_for(**whose: Any) -> None:

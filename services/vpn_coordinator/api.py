@@ -18,6 +18,7 @@ from fogpanel.keyset import find_page
 from fogpanel.problems import Problem, not_found
 from services.control import NotNow
 from services.vpn_coordinator import operations
+from services.vpn_coordinator.guarding import set_require_password
 from services.vpn_coordinator.models import DEFAULT_HOPS, DEFAULT_ROTATE_S, Tunnel
 from services.vpn_coordinator.page import TunnelView, view_of, views_of
 from services.vpn_coordinator.renewing import create_with_password, renew
@@ -94,6 +95,17 @@ class Sharing(Schema):
     allowed: list[str]
 
 
+class Guarding(Schema):
+    require_password: bool
+
+
+class Guarded(TunnelDetail):
+    """``password`` is yours, told only now: where the tunnel requires one since this request, and is yours or
+    shared with you."""
+
+    password: str | None
+
+
 class NewPassword(Schema):
     """SOCKS takes ``user``, or ``user+anything`` to have circuits of its own for anything."""
 
@@ -164,6 +176,20 @@ def share_tunnel(request: SignedInRequest, tunnel_id: int, given: Sharing) -> Tu
     except NotNow as refusal:
         raise Problem(HTTPStatus.CONFLICT, "not-now", str(refusal)) from refusal
     return _detail(request, tunnel_id)
+
+
+@router.put("/{int:tunnel_id}/require-password", response=Guarded)
+def guard_tunnel(request: SignedInRequest, tunnel_id: int, given: Guarding) -> Guarded:
+    """Have it ask for passwords or for none, on the same port. As soon as its entry is told that it asks,
+    whatever came without a password ends, and each of its users needs a new one of their own; when it asks
+    no more, all of them are void. To ask for what is so already changes nothing."""
+    require(request.user, Role.SUBMITTER)
+    tunnel = _find(tunnel_id)
+    try:
+        password = set_require_password(request.user, tunnel, given.require_password, timezone.now())
+    except NotNow as refusal:
+        raise Problem(HTTPStatus.CONFLICT, "not-now", str(refusal)) from refusal
+    return Guarded(**_detail(request, tunnel_id).model_dump(), password=password or None)
 
 
 @router.post("/{int:tunnel_id}/password", response={201: NewPassword})

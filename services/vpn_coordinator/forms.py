@@ -91,6 +91,14 @@ class SharingForm(forms.Form):
     )
 
 
+class GuardForm(forms.Form):
+    """What the button says, so that a page that is out of date does not do the opposite."""
+
+    require_password = forms.TypedChoiceField(
+        choices=[("on", "on"), ("off", "off")], coerce=lambda value: value == "on"
+    )
+
+
 class ListForm(forms.Form):
     """Which tunnels to list. ``after`` and ``before`` are ids."""
 

@@ -41,7 +41,7 @@ def create(actor: User, wish: Wish, now: datetime) -> Tunnel:
         order_tunnels([tunnel.entry_id], now)
         told = f"{actor} created the tunnel {tunnel} from {tunnel.entry} to {tunnel.exit_in_words}"
         audit.record("tunnel.created", told, actor=actor, subject=tunnel, after=evidence(tunnel))
-        _changed(tunnel, now)
+        changed(tunnel, now)
     return tunnel
 
 
@@ -63,7 +63,7 @@ def stop(actor: User, tunnel: Tunnel, now: datetime) -> Tunnel:
             told = f"{actor} stopped the tunnel {tunnel} from {tunnel.entry}"
             after = evidence(tunnel)
             audit.record("tunnel.stopped", told, actor=actor, subject=tunnel, before=before, after=after)
-            _changed(tunnel, now)
+            changed(tunnel, now)
     return tunnel
 
 
@@ -92,7 +92,7 @@ def share(actor: User, tunnel: Tunnel, allowed: Collection[User], now: datetime)
             tunnel.passwords.exclude(user__in=[pk for pk in may if pk is not None]).delete()
             told = f"{actor} shared the tunnel {tunnel} with {', '.join(after['allowed']) or 'nobody'}"
             audit.record("tunnel.shared", told, actor=actor, subject=tunnel, before=before, after=after)
-            _changed(tunnel, now)
+            changed(tunnel, now)
     return tunnel
 
 
@@ -134,6 +134,7 @@ def evidence(tunnel: Tunnel) -> dict[str, Any]:
     }
 
 
-def _changed(tunnel: Tunnel, now: datetime) -> None:
+def changed(tunnel: Tunnel, now: datetime) -> None:
+    """Have pages show it as it is now, and the service look at once."""
     want_probe(SLUG, now)
     live.changed("tunnels", f"tunnel:{tunnel.id}", "tunnel-lines")

@@ -22,6 +22,14 @@ def is_for(user: User, tunnel: Tunnel) -> bool:
     return tunnel.created_by_id == user.pk or tunnel.allowed.filter(pk=user.pk).exists()
 
 
+def others_of(user: User, tunnel: Tunnel) -> list[str]:
+    """The names of those besides this user who may have a password for it."""
+    its = Q(pk=tunnel.created_by_id) | Q(pk__in=tunnel.allowed.order_by().values("pk"))
+    return list(
+        User.objects.filter(its).exclude(pk=user.pk).order_by("username").values_list("username", flat=True)
+    )
+
+
 def valid(tunnels: Collection[int]) -> dict[int, list[SocksPassword]]:
     """By tunnel, of the users who may use tunnels at this moment."""
     found: dict[int, list[SocksPassword]] = defaultdict(list)

@@ -10,5 +10,6 @@ urlpatterns = [
     path("tunnels/<int:tunnel_id>", views.tunnel_page, name="tunnel"),
     path("tunnels/<int:tunnel_id>/password", views.tunnel_password, name="tunnel-password"),
     path("tunnels/<int:tunnel_id>/share", views.share_tunnel, name="share-tunnel"),
+    path("tunnels/<int:tunnel_id>/require-password", views.guard_tunnel, name="guard-tunnel"),
     path("tunnels/<int:tunnel_id>/stop", views.stop_tunnel, name="stop-tunnel"),
 ]

@@ -17,11 +17,12 @@ from fogpanel.live_rows import topic_of
 from services.control import NotNow
 from services.views import service_context
 from services.vpn_coordinator import costs, operations
-from services.vpn_coordinator.forms import ListForm, SharingForm, TunnelForm
+from services.vpn_coordinator.forms import GuardForm, ListForm, SharingForm, TunnelForm
 from services.vpn_coordinator.gateways import entries, exits, regions_of
+from services.vpn_coordinator.guarding import set_require_password
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.page import history, view_of, views_of
-from services.vpn_coordinator.passwords import Line, is_for, lines_of
+from services.vpn_coordinator.passwords import Line, is_for, lines_of, others_of
 from services.vpn_coordinator.renewing import NOT_YOURS, create_with_password, renew
 from services.vpn_coordinator.service import VPN_COORDINATOR
 from services.vpn_coordinator.visibility import owns, require_own, require_use
@@ -181,6 +182,43 @@ def share_tunnel(request: HttpRequest, tunnel_id: int) -> HttpResponse:
     context = {"section": VPN_COORDINATOR.slug, "tunnel": tunnel, "form": form}
     status = 422 if form.errors else 200
     return render(request, "services/vpn_coordinator/share.html", context, status=status)
+
+
+@requires(Role.SUBMITTER)
+def guard_tunnel(request: HttpRequest, tunnel_id: int) -> HttpResponse:
+    """Says what it means that it asks for passwords from now on, or for none any more; a POST does it."""
+    assert isinstance(request.user, User)
+    tunnel = get_object_or_404(Tunnel.objects.all().with_nodes(), id=tunnel_id)
+    require_own(request.user, tunnel)
+    form = GuardForm(request.POST if request.method == "POST" else None)
+    refusals: list[str] = []
+    if request.method == "POST" and form.is_valid():
+        required: bool = form.cleaned_data["require_password"]
+        try:
+            password = set_require_password(request.user, tunnel, required, timezone.now())
+        except SpecError as error:
+            refusals = [each.message for each in error.errors]
+        except NotNow as refusal:
+            refusals = [str(refusal)]
+        else:
+            return _guarded(request, tunnel, password)
+    context = {
+        "section": VPN_COORDINATOR.slug,
+        "view": view_of(tunnel, timezone.now()),
+        "mine": is_for(request.user, tunnel),
+        "others": others_of(request.user, tunnel),
+        "refusals": refusals,
+    }
+    status = 422 if refusals or form.errors else 200
+    return render(request, "services/vpn_coordinator/guard.html", context, status=status)
+
+
+def _guarded(request: HttpRequest, tunnel: Tunnel, password: str) -> HttpResponse:
+    if password:
+        return _shown_once(request, tunnel, password)
+    told = "asks for passwords" if tunnel.require_password else "asks for no password"
+    messages.success(request, f"The tunnel {tunnel} {told} as soon as {tunnel.entry} is told.")
+    return redirect("tunnel", tunnel_id=tunnel.id)
 
 
 @requires(Role.SUBMITTER)

@@ -31,7 +31,7 @@ PORT_LEAST, PORT_MOST = 1024, 65_535
 ALLOWED_MOST = 50
 TOO_OLD = (
     "must be off for {entry}: its agent is too old to ask for passwords, or takes no part in the overlay. "
-    "Update the agent and have it connect, or choose another entry."
+    "Update the agent and have it connect, or use a tunnel with another entry."
 )
 
 
@@ -98,6 +98,14 @@ def read_allowed(given: object) -> list[User]:
     if fields.errors:
         raise SpecError(fields.errors)
     return allowed
+
+
+def require_asking(entry: Node) -> None:
+    """Raises SpecError unless a tunnel that begins there can require a password."""
+    if not asks_passwords(entry):
+        fields = Fields({})
+        fields.refuse("require_password", TOO_OLD.format(entry=entry.name))
+        raise SpecError(fields.errors)
 
 
 def asks_passwords(entry: Node) -> bool:
