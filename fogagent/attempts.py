@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from fogagent.downloads import Downloads
 from fogagent.events import Ended, JobBegan, Moment, Output
-from fogagent.instructions import CancelJob, Forget, Instruction, Keep, Obtain, StartJob
+from fogagent.instructions import CancelJob, DropBlob, Forget, Instruction, Keep, Obtain, StartJob
 from fogagent.messages import MAX_SENTENCE, Ack, Blob, Cancel, Finished, Outcome, Run, Stream
 from fogagent.output import REPORT_BYTES, pieces_of
 from fogagent.reports import Unacknowledged
@@ -46,10 +47,10 @@ class Attempts:
         self,
         reports: Unacknowledged,
         downloads: Downloads,
-        done_with: Callable[[Blob | None], Iterator[Instruction]],
+        carried: Callable[[], Iterable[Blob]],
     ) -> None:
-        """``done_with`` says what to do about the sealed content of one that is over, if it has any."""
-        self._reports, self._downloads, self._done_with = reports, downloads, done_with
+        """``carried`` tells of contents that this node needs for other nodes."""
+        self._reports, self._downloads, self._carried = reports, downloads, carried
         self._ended = Memory(reports.ended())
         self._works: dict[int, Work] = {}
         self.report_at: float | None = None
@@ -66,9 +67,6 @@ class Attempts:
         # Running work comes first. What is beyond the limit is given to another node, which costs
         # time but loses nothing: only one of two results is accepted.
         return list(dict.fromkeys([*self._works, *self._reports.attempts()]))[:MAX_HOLDING]
-
-    def payloads(self) -> Iterator[Blob | None]:
-        return (work.run.payload for work in self._works.values())
 
     # --- Orders ------------------------------------------------------------------------------------
 
@@ -167,7 +165,7 @@ class Attempts:
         for piece in pieces_of(Stream.SEALED, event.sealed):
             work.output.add(piece)
         yield from work.end(event.result)
-        yield from self._done_with(work.sealed_content)
+        yield from self.done_with(work.sealed_content)
 
     def on_ack(self, ack: Ack, now: Moment) -> Iterable[Instruction]:
         stored = self._reports.acknowledge(ack.seqs)
@@ -188,4 +186,13 @@ class Attempts:
             )
         )
         if work is not None:
-            yield from self._done_with(work.sealed_content)
+            yield from self.done_with(work.sealed_content)
+
+    def done_with(self, sealed: Blob | None) -> Iterator[Instruction]:
+        """Sealed content is of one task: whoever has run or carried it has no use for it. It would crowd out
+        what has, and tell whoever finds the disks of two nodes that one gave it to the other."""
+        if sealed is None or sealed.inline is not None:
+            return
+        needed = chain(self._carried(), (work.run.payload for work in self._works.values()))
+        if all(blob is None or blob.sha256 != sealed.sha256 for blob in needed):
+            yield DropBlob(sealed.sha256)

@@ -13,14 +13,14 @@ The rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from random import Random
 from typing import Any, TypeAlias
 
 from fogagent.attempts import Attempts
 from fogagent.carrying_state import Carriages
 from fogagent.contact import Contact
-from fogagent.downloads import MAX_STALLS, Download, Downloads
+from fogagent.contents import Contents
+from fogagent.downloads import Downloads
 from fogagent.events import (
     Began,
     BlobFailed,
@@ -53,20 +53,14 @@ from fogagent.instructions import (
     AnswerGateway,
     Beat,
     ConnectAfter,
-    DropBlob,
     Instruction,
-    KeepChunk,
-    OpenTunnels,
     Replay,
-    RunTrial,
     Say,
     Send,
-    TellOverlay,
 )
 from fogagent.messages import (
     Ack,
     Acknowledge,
-    Blob,
     Cancel,
     Carry,
     Challenge,
@@ -77,7 +71,6 @@ from fogagent.messages import (
     Facts,
     FromPanel,
     Holding,
-    OverlayFacts,
     Problem,
     Run,
     SetTunnels,
@@ -86,6 +79,7 @@ from fogagent.messages import (
     Welcome,
 )
 from fogagent.overlay.directory_holder import DirectoryHolder
+from fogagent.overlay_state import OverlayTold
 from fogagent.reports import Kept, Unacknowledged
 
 STOPPING = "This node is stopping."
@@ -108,10 +102,11 @@ class AgentState:
         """``facts`` name what is in the cache already. The directory holder sees all events after this."""
         self._contact = Contact(rng)
         self._facts = FactsTold(facts)
-        self._overlay: OverlayFacts | None = None  # None: we take no part in it, or not yet
-        self._downloads = Downloads()
-        self._attempts = Attempts(Unacknowledged(first_seq, kept), self._downloads, self._done_with)
-        self._carriages = Carriages(self._downloads)
+        downloads = Downloads()
+        self._carriages = Carriages(downloads)
+        self._attempts = Attempts(Unacknowledged(first_seq, kept), downloads, self._carriages.contents)
+        self._contents = Contents(self._contact, downloads, self._attempts, self._carriages)
+        self._overlay = OverlayTold(self._contact)
         self._directory = directory
         self._handlers = self._who_handles_what()
 
@@ -126,16 +121,16 @@ class AgentState:
             JobBegan: self._attempts.on_job_began,
             Output: self._attempts.on_output,
             Ended: self._on_ended,
-            BlobReady: self._on_blob_ready,
-            BlobWanted: self._on_blob_wanted,
-            BlobFailed: self._on_blob_failed,
+            BlobReady: self._contents.on_ready,
+            BlobWanted: self._contents.on_wanted,
+            BlobFailed: self._contents.on_failed,
             FactsChanged: self._on_facts,
             CacheChanged: self._on_cache,
             DirectoryAccepted: _elsewhere,
             DirectoryRefused: _elsewhere,
-            OverlayStarted: self._on_overlay_started,
-            OverlayChanged: self._on_overlay_changed,
-            CircuitTrialEnded: self._on_trial_ended,
+            OverlayStarted: self._overlay.on_started,
+            OverlayChanged: self._overlay.on_changed,
+            CircuitTrialEnded: self._overlay.on_trial_ended,
             CarryEnded: self._on_carry_ended,
             Brought: self._on_brought,
             Ticked: self._on_tick,
@@ -146,12 +141,12 @@ class AgentState:
             Cancel: self._on_cancel,
             Configure: self._contact.on_configure,
             Ack: self._attempts.on_ack,
-            Chunk: self._on_chunk,
+            Chunk: self._contents.on_chunk,
             Watch: self._contact.on_watch,
             DirectoryNews: _elsewhere,
             DirectoryPart: _elsewhere,
-            SetTunnels: self._on_set_tunnels,
-            TryCircuit: self._on_try_circuit,
+            SetTunnels: self._overlay.on_set_tunnels,
+            TryCircuit: self._overlay.on_try_circuit,
             Problem: self._contact.on_problem,
             Welcome: _out_of_turn,
             Challenge: _out_of_turn,
@@ -171,7 +166,7 @@ class AgentState:
         times = (
             self._contact.beat_at if connected else None,
             self._facts.due_at if connected else None,
-            self._downloads.wake_at() if connected else None,
+            self._contents.wake_at() if connected else None,
             self._attempts.report_at,
             self._carriages.wake_at(),
             self._directory.wake_at(),
@@ -187,8 +182,7 @@ class AgentState:
             yield Beat(len(self._attempts))
         if self._facts.is_due(now.tick):
             yield Send(self._facts.facts)
-        for download in self._downloads.stalled(now.tick):
-            yield from self._unstall(download, now)
+        yield from self._contents.on_tick(now)
 
     # --- The connection ----------------------------------------------------------------------------
 
@@ -201,9 +195,8 @@ class AgentState:
         yield Send(self._facts.for_new_connection())
         yield Send(Holding(attempts=self._attempts.held()))
         yield Replay()
-        yield from self._tell_overlay()
-        for fetch in self._downloads.reconnected(now.tick):
-            yield Send(fetch)
+        yield from self._overlay.tell()
+        yield from self._contents.reconnected(now.tick)
         yield Beat(len(self._attempts))
         self._contact.has_beaten(now.tick)
 
@@ -253,7 +246,7 @@ class AgentState:
     def _on_carry_ended(self, event: CarryEnded, now: Moment) -> Iterator[Instruction]:
         content = self._carriages.content_of(event.carried.order)
         yield from self._carriages.ended(event.carried, now.tick)
-        yield from self._done_with(content)
+        yield from self._attempts.done_with(content)
 
     def _on_brought(self, event: Brought, now: Moment) -> Iterator[Instruction]:
         if self._contact.stopping:
@@ -262,72 +255,7 @@ class AgentState:
         yield from self._attempts.take(event.run, now)
         yield AnswerGateway()
         if event.run.attempt not in self._attempts:  # it was over before its content came
-            yield from self._done_with(event.run.payload)
-
-    # --- Blobs, for whoever waits for them ---------------------------------------------------------
-
-    def _on_chunk(self, chunk: Chunk, now: Moment) -> Iterator[Instruction]:
-        blob = self._downloads.accept(chunk, now.tick)
-        if blob is not None:
-            yield KeepChunk(chunk, blob.size)
-
-    def _on_blob_ready(self, event: BlobReady, now: Moment) -> Iterator[Instruction]:
-        yield from self._attempts.fetched(event.sha256, self._downloads.close(event.sha256))
-        yield from self._carriages.fetched(event.sha256, now.tick)
-
-    def _on_blob_wanted(self, event: BlobWanted, now: Moment) -> Iterator[Instruction]:
-        fetch = self._downloads.missing_from(event.sha256, event.index, now.tick)
-        if fetch is not None and self.connected:
-            yield Send(fetch)
-
-    def _on_blob_failed(self, event: BlobFailed, now: Moment) -> Iterable[Instruction]:
-        return self._lose(event.sha256, event.sentence, now)
-
-    def _lose(self, sha256: str, sentence: str, now: Moment) -> Iterator[Instruction]:
-        yield from self._attempts.lost(sha256, self._downloads.close(sha256), sentence, now)
-        yield from self._carriages.lost(sha256, sentence)
-
-    def _unstall(self, download: Download, now: Moment) -> Iterator[Instruction]:
-        if download.stalls < MAX_STALLS:
-            yield Send(self._downloads.ask_again(download, now.tick))
-            return
-        sha256 = download.blob.sha256
-        yield from self._lose(sha256, f"The payload {sha256[:12]}… could not be fetched from the panel.", now)
-
-    def _done_with(self, sealed: Blob | None) -> Iterator[Instruction]:
-        """Sealed content is of one task: whoever has run or carried it has no use for it. It would crowd out
-        what has, and tell whoever finds the disks of two nodes that one gave it to the other."""
-        if sealed is None or sealed.inline is not None:
-            return
-        needed = chain(self._carriages.contents(), self._attempts.payloads())
-        if all(blob is None or blob.sha256 != sealed.sha256 for blob in needed):
-            yield DropBlob(sealed.sha256)
-
-    # --- The overlay -------------------------------------------------------------------------------
-
-    def _on_overlay_started(self, event: OverlayStarted, now: Moment) -> Iterator[Instruction]:
-        self._overlay = event.facts
-        if self.connected:
-            yield from self._tell_overlay()
-
-    def _tell_overlay(self) -> Iterator[Instruction]:
-        if self._overlay is not None:
-            yield Send(self._overlay)
-            yield TellOverlay()
-
-    def _on_overlay_changed(self, event: OverlayChanged, now: Moment) -> Iterator[Instruction]:
-        if self.connected:
-            yield TellOverlay()
-
-    def _on_set_tunnels(self, message: SetTunnels, now: Moment) -> Iterator[Instruction]:
-        yield OpenTunnels([*message.tunnels, *message.guarded])
-
-    def _on_try_circuit(self, message: TryCircuit, now: Moment) -> Iterator[Instruction]:
-        yield RunTrial(message)
-
-    def _on_trial_ended(self, event: CircuitTrialEnded, now: Moment) -> Iterator[Instruction]:
-        if self.connected:  # else the panel has long gone by the trial's deadline
-            yield Send(event.tried)
+            yield from self._attempts.done_with(event.run.payload)
 
 
 def _elsewhere(happened: object, now: Moment) -> Iterable[Instruction]:
