@@ -207,10 +207,12 @@ class Link(asyncio.BufferedProtocol):
         self._stage, self._error = Stage.ENDED, error
         self._blocked = False
         self._drop_queue()
-        self._call_those_waiting()
         if not self.ready.done():
             self.ready.set_result(error)
-        self._owner.forget(self, was_open, error)
+        try:
+            self._owner.forget(self, was_open, error)
+        finally:
+            self._call_those_waiting()
 
     # From the first byte to the first frame
 
@@ -319,8 +321,13 @@ class Link(asyncio.BufferedProtocol):
             self._transport.write(wire)
 
     def _call_those_waiting(self) -> None:
-        while self._waiting and not self.full:
-            self._waiting.popleft()()
+        """A fault of one of them is told to the event loop, and the others have its next turn."""
+        try:
+            while self._waiting and not self.full:
+                self._waiting.popleft()()
+        finally:
+            if self._waiting and not self.full:
+                self._loop.call_soon(self._call_those_waiting)
 
     # The end
 

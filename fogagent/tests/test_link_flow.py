@@ -31,6 +31,19 @@ async def linked(
         yield a, of_a, b, of_b
 
 
+def fail() -> None:
+    raise RuntimeError("a fault")
+
+
+def faults_of_this_loop() -> list[str]:
+    """Where those go that nobody catches."""
+    faults: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: faults.append(str(context["exception"]))
+    )
+    return faults
+
+
 async def push(link: Link, frames: int, size: int) -> int:
     """Send numbered frames as fast as the link takes them; returns the most bytes that ever waited."""
     most = 0
@@ -302,15 +315,9 @@ async def test_used_links_stay(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_fault_in_whoever_takes_frames_ends_only_that_link(tmp_path: Path) -> None:
-    def fail(link: Link) -> None:
-        raise RuntimeError("a fault")
-
-    faults: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(
-        lambda _, context: faults.append(str(context["exception"]))
-    )
+    faults = faults_of_this_loop()
     async with linked(tmp_path) as (a, of_a, b, _):
-        b.on_frame = fail
+        b.on_frame = lambda link: fail()
         of_a.send(1, b"")
         await b.end()
         await a.end()
@@ -319,3 +326,43 @@ async def test_a_fault_in_whoever_takes_frames_ends_only_that_link(tmp_path: Pat
         b.on_frame = lambda link: None
         (await a.links.get(b.identity)).send(1, b"again")
         await b.until(lambda: b.frames[-1:] == [(1, b"again")])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_fault_in_whoever_waits_for_room_is_no_others(tmp_path: Path, ends: bool) -> None:
+    faults = faults_of_this_loop()
+    called: list[str] = []
+    async with linked(tmp_path) as (a, of_a, _, of_b):
+        of_b.hold()
+        while not of_a.full:
+            of_a.send(BLOB, bytes(MAX_PAYLOAD))
+        for callback in (fail, lambda: called.append("one"), fail, lambda: called.append("other")):
+            of_a.on_room(callback)
+        if ends:
+            of_b.close()
+            await a.end()
+        else:
+            of_b.go_on()
+        await comes_true(lambda: called == ["one", "other"])
+        assert faults == ["a fault"] * 2
+        assert of_a.open is not ends
+
+
+@pytest.mark.asyncio
+async def test_a_fault_in_whoever_hears_of_the_end_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = faults_of_this_loop()
+    async with linked(tmp_path) as (a, of_a, _, of_b):
+        monkeypatch.setattr(a.links, "_on_closed", lambda link, sentence: fail())
+        of_b.hold()
+        while not of_a.full:
+            of_a.send(BLOB, bytes(MAX_PAYLOAD))
+        waiting = asyncio.create_task(of_a.room())
+        await asyncio.sleep(0)
+        of_b.close()
+        async with asyncio.timeout(WAIT_S):
+            await waiting
+        assert faults == ["a fault"]
+        assert len(a.links) == 0
