@@ -377,6 +377,29 @@ def test_a_broken_link_ends_circuits_on_both_sides_of_it(cut: tuple[int, int]) -
     assert at_rest(net)
 
 
+@pytest.mark.parametrize("at", [0, 3])
+def test_a_fault_in_one_reader_keeps_nothing_else_open(at: int) -> None:
+    """Where a link is cut, all that went over it ends, and the neighbours are told."""
+
+    def fail(code: str) -> None:
+        raise RuntimeError("a fault")
+
+    ended: list[str] = []
+    net = Net(3)
+    net.boxes[3].on_begin = lambda stream, target: stream.accept()
+    circuits = [net.open_circuit(3), net.open_circuit(3)]
+    ours = [circuit.open_stream(b"") for circuit in circuits for _ in range(4)]
+    net.run()
+    streams = [stream for stream, _ in net.boxes[3].begun] if at else ours
+    for number, stream in enumerate(streams):
+        stream.set_reader(lambda data: None, ended.append if number % 2 else fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        net.cut(0, 1) if at == 0 else net.cut(3, 2)
+    net.run()
+    assert ended == ["circuit"] * 4
+    assert not net.boxes[at].switch.circuits()
+
+
 def test_an_exit_says_why_it_refuses() -> None:
     net = Net(3)
     net.boxes[3].on_begin = lambda stream, target: stream.abort("not-allowed", f"Not to {target.decode()}.")

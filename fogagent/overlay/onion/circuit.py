@@ -83,8 +83,10 @@ class Circuit:
             return
         self.state, self.reason = State.CLOSED, reason
         self._outlet.drop(self.number)
-        self.streams.close(Ending("circuit", reason.sentence))
-        self._on_closed(self)
+        try:
+            self.streams.close(Ending("circuit", reason.sentence))
+        finally:
+            self._on_closed(self)
 
     # --- Cells from the first relay ----------------------------------------------------------------
 

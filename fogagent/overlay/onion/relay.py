@@ -180,10 +180,12 @@ class RelayCircuit:
             return
         self.closed = True
         self._traffic.circuits -= 1
-        self.streams.close(Ending("circuit", reason.sentence))
-        self.previous.leave(reason if tell_previous else None)
-        if self.next is not None:
-            self.next.leave(reason if tell_next else None)
+        try:
+            self.streams.close(Ending("circuit", reason.sentence))
+        finally:
+            self.previous.leave(reason if tell_previous else None)
+            if self.next is not None:
+                self.next.leave(reason if tell_next else None)
 
     # --- For its streams ---------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ something to send take turns, a cell each. Nothing here waits: what cannot go ye
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from weakref import WeakSet
 
 from fogagent.overlay.onion.cells import Message, RelayCommand
@@ -123,8 +124,9 @@ class Streams:
 
     def close(self, ending: Ending) -> None:
         """The circuit is gone, and all its streams with it."""
-        for stream in list(self._open.values()):
-            stream.over(ending)
+        with ExitStack() as each:  # also when the reader of one raises
+            for stream in self._open.values():
+                each.callback(stream.over, ending)
 
 
 def _connected(stream: Stream, message: Message) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -123,8 +124,9 @@ class Switch:
 
     def on_link_closed(self, link: CellLink) -> None:
         table = self._tables.pop(link, None)
-        for on_gone in list(table.gone.values()) if table is not None else ():
-            on_gone()
+        with ExitStack() as each:  # also when one of them raises
+            for on_gone in table.gone.values() if table is not None else ():
+                each.callback(on_gone)
 
     def _table(self, link: CellLink) -> _Table:
         table = self._tables.get(link)
