@@ -12,6 +12,11 @@ class LinkError(Exception):
         self.retry = retry
 
 
+def said(error: Exception) -> str:
+    """What the operating system says of it, to be part of a sentence."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 class Unreachable(LinkError):
     """There is no link to that peer, and none could be made."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
 from fogagent.overlay.certificates import LinkCertificate
+from fogagent.overlay.door import Door
 from fogagent.overlay.link import Link
-from fogagent.overlay.link_errors import CannotListen, HandshakeFailed, LinkEnded, LinkError, Unreachable
+from fogagent.overlay.link_errors import HandshakeFailed, LinkEnded, LinkError, Unreachable, said
 from fogagent.overlay.liveness import LinkTimes
 from fogagent.overlay.secure import SecureChannel
 from fogagent.overlay.trust import Peer, Trust
@@ -21,21 +21,20 @@ __all__ = ["Link", "LinkLimits", "LinkTimes", "Links", "Peer"]
 READ_BYTES = 64 * 1024
 """So much is read from one link before the others have their turn. Four times as much is half as fast: what
 was decrypted has left the processor's cache before anybody reads it."""
-EVERYWHERE = ("0.0.0.0", "::")
 BREATH_S = 0.02
 """Between two slices of trust anchors, so that links go on while thousands are loaded."""
 
 
 @dataclass(frozen=True)
 class LinkLimits:
-    """Beyond these, newcomers are refused; whoever is there stays."""
+    """Beyond these, newcomers are refused and whoever is there stays, but that strangers give way."""
 
     links: int = 512
     """Open ones, of all peers. With the handshakes below it stays under the usual 1024 open files."""
     links_per_peer: int = 4
     """Two ends that dial each other at once have two, and one that starts anew may leave dead ones."""
     handshakes: int = 64
-    """Of those who dial us and have not proven who they are."""
+    """Of those who dial us and have not proven who they are (`fogagent.overlay.strangers`)."""
 
 
 USUAL_TIMES = LinkTimes()
@@ -67,9 +66,8 @@ class Links:
         self._trust = Trust(certificate)
         self._times = times
         self._limits = limits
-        self._servers: list[asyncio.Server] = []
+        self._door = Door(self._greet, places=limits.handshakes, patience_s=times.handshake_s)
         self._open: dict[bytes, list[Link]] = {}  # of each peer, the oldest first
-        self._unproven: set[Link] = set()  # accepted, in their handshake
         self._dials: dict[bytes, asyncio.Task[Link]] = {}
         self._closed = False
         self._loading: asyncio.TimerHandle | None = None
@@ -93,16 +91,7 @@ class Links:
         while more:
             more = self._trust.load_some()
             await asyncio.sleep(0)  # others have their turn
-        loop = asyncio.get_running_loop()
-        try:
-            if host in EVERYWHERE and socket.has_dualstack_ipv6():
-                server = await loop.create_server(self._accept, sock=_everywhere(port))
-            else:
-                server = await loop.create_server(self._accept, host, port)
-        except OSError as error:
-            raise CannotListen(f"Links cannot be accepted at {host}, port {port}: {_said(error)}.") from error
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        return await self._door.listen(host, port)
 
     def admit(self, peers: Iterable[Peer]) -> None:
         """Say who may connect and be dialled from now on, and under which certificate; others' links end."""
@@ -112,7 +101,7 @@ class Links:
                 link.close("The peer is not admitted any more.")
             elif self._trust.whose(link.certificate) is None:
                 link.close("The peer has a new certificate.")
-        if self._servers:
+        if self._door.listens:
             self._load_anchors()
 
     async def get(self, identity: bytes) -> Link:
@@ -145,16 +134,14 @@ class Links:
         for timer in (self._loading, self._checking):
             if timer is not None:
                 timer.cancel()
-        for server in self._servers:
-            server.close()
+        self._door.close()
         for dial in self._dials.values():
             dial.cancel()
         await asyncio.gather(*self._dials.values(), return_exceptions=True)
         for link in list(self._connected):
             link.close("This node closes its links.")
         await self._deserted.wait()
-        for server in self._servers:
-            await server.wait_closed()
+        await self._door.wait_closed()
 
     # Called by links
 
@@ -170,14 +157,14 @@ class Links:
             raise LinkEnded(f"There are {len(links)} links with this peer already.")
         if len(self) >= self._limits.links:
             raise LinkEnded(f"This node has its {self._limits.links} links already.")
-        self._unproven.discard(link)
+        self._door.leave(link)
         self._open.setdefault(peer.identity, []).append(link)
         self._check_later()
         return peer.identity
 
     def forget(self, link: Link, was_open: bool, error: LinkError) -> None:
         self._connected.discard(link)
-        self._unproven.discard(link)
+        self._door.leave(link)
         if not self._connected:
             self._deserted.set()
         if was_open:
@@ -188,17 +175,8 @@ class Links:
 
     # Accepting
 
-    def _accept(self) -> asyncio.BaseProtocol:
-        if self._closed or len(self._unproven) >= self._limits.handshakes:
-            return _Refusal()
-        link = Link(SecureChannel(self._trust.accepting, accepting=True), self)
-        self._unproven.add(link)
-        asyncio.get_running_loop().call_later(self._times.handshake_s, self._give_up_on, link)
-        return self._connected_by(link)
-
-    def _give_up_on(self, link: Link) -> None:
-        if link in self._unproven:
-            link.close(f"The peer did not finish its handshake within {self._times.handshake_s:g} s.")
+    def _greet(self) -> Link:
+        return self._connected_by(Link(SecureChannel(self._trust.accepting, accepting=True), self))
 
     def _load_anchors(self) -> None:
         if self._loading is not None:
@@ -234,7 +212,7 @@ class Links:
         except TimeoutError:
             raise Unreachable(f"{where} did not answer within {patience_s:g} s.", retry=True) from None
         except (OSError, OverflowError, ValueError) as error:  # the last two: an address that cannot be one
-            raise Unreachable(f"{where} cannot be reached: {_said(error)}.", retry=True) from error
+            raise Unreachable(f"{where} cannot be reached: {said(error)}.", retry=True) from error
 
     async def _connect(self, peer: Peer) -> Link:
         """Connect, shake hands and wait until the peer has spoken."""
@@ -286,18 +264,6 @@ class Links:
             self._check_later()
 
 
-class _Refusal(asyncio.Protocol):
-    """For whom there is no room: not even a handshake."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-
-
-def _everywhere(port: int) -> socket.socket:
-    return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
-
-
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
@@ -305,7 +271,3 @@ def _split(address: str) -> tuple[str, int]:
 
 def _name(identity: bytes) -> str:
     return f"The peer {identity.hex()[:16]}"
-
-
-def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

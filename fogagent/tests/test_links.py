@@ -6,14 +6,16 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from fogagent.overlay import door
 from fogagent.overlay.link_errors import CannotListen, Unreachable
 from fogagent.overlay.links import Link, LinkLimits, LinkTimes, Peer
-from fogagent.tests.linked import WAIT_S, Node, acquaint
+from fogagent.overlay.secure import SecureChannel
+from fogagent.tests.linked import WAIT_S, Node, acquaint, comes_true
 from fogagent.tests.overlay_fakes import needs_ipv6
 
 
@@ -25,6 +27,7 @@ async def silent_port() -> AsyncIterator[int]:
 
 
 QUICK = LinkTimes(dial_s=0.05, handshake_s=0.05)
+PATIENT = LinkTimes(handshake_s=600)
 
 
 @pytest.mark.asyncio
@@ -300,19 +303,61 @@ async def test_no_more_links_of_one_peer_than_allowed(tmp_path: Path) -> None:
         assert first.open
 
 
+@asynccontextmanager
+async def strangers(node: Node, *hosts: str) -> AsyncIterator[list[socket.socket]]:
+    """Who connect from there one after the other, and say nothing."""
+    with ExitStack() as leaving:
+        came = [leaving.enter_context(socket.socket()) for _ in hosts]
+        for host, one in zip(hosts, came, strict=True):
+            one.setblocking(False)
+            one.bind((host, 0))
+            await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", node.port))
+        yield came
+
+
+async def shown_out(one: socket.socket) -> bool:
+    """Wait until it is."""
+    async with asyncio.timeout(WAIT_S):
+        return await asyncio.get_running_loop().sock_recv(one, 1) == b""
+
+
 @pytest.mark.asyncio
-async def test_strangers_who_only_connect_take_few_places_and_not_for_long(tmp_path: Path) -> None:
-    limits = LinkLimits(handshakes=1)
-    quick = LinkTimes(handshake_s=0.5)
-    async with Node(tmp_path, "a", limits=limits, times=quick) as a, Node(tmp_path, "b") as b:
+async def test_strangers_who_only_connect_have_a_place_and_not_for_long(tmp_path: Path) -> None:
+    quick = LinkTimes(handshake_s=0.05)
+    async with Node(tmp_path, "a", times=quick) as a, strangers(a, "127.0.0.1") as [one]:
+        assert await shown_out(one)
+
+
+@pytest.mark.asyncio
+async def test_strangers_keep_nobody_out(tmp_path: Path) -> None:
+    limits = LinkLimits(handshakes=2)
+    async with Node(tmp_path, "a", limits=limits, times=PATIENT) as a, Node(tmp_path, "b") as b:
         acquaint(a, b)
-        reader, writer = await asyncio.open_connection("127.0.0.1", a.port)
-        with pytest.raises(Unreachable):
-            await b.links.get(a.identity)
+        async with strangers(a, *["127.0.0.1"] * 10) as came:
+            for one in came[:8]:
+                assert await shown_out(one)
+            assert (await b.links.get(a.identity)).open
+            assert await shown_out(came[8])
+            await comes_true(lambda: len(a.links._connected) == 2)  # the link and the last of them
+
+
+@pytest.mark.asyncio
+async def test_strangers_of_one_network_take_places_from_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "source_network", lambda host, port: host)
+    async with (
+        Node(tmp_path, "a", limits=LinkLimits(handshakes=4), times=PATIENT) as a,
+        strangers(a, "127.0.0.2", *["127.0.0.3"] * 50) as (slow, *many),
+    ):
+        for one in many[:47]:
+            assert await shown_out(one)
+        loop = asyncio.get_running_loop()
+        channel = SecureChannel(stranger(None, ssl.TLSVersion.TLSv1_3), accepting=False)
+        channel.shake_hands()
+        await loop.sock_sendall(slow, channel.outgoing())
         async with asyncio.timeout(WAIT_S):
-            assert await reader.read() == b"", "its time is over"
-        writer.close()
-        await b.links.get(a.identity)
+            assert await loop.sock_recv(slow, 100), "who came first has his place still, and is answered"
 
 
 @pytest.mark.asyncio
