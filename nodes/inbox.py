@@ -1,6 +1,7 @@
 """What agents sent, stored in batches: one transaction a batch, acknowledged after its commit.
 
-While one batch is being stored the next one gathers, so batches grow with the backlog. Each message
+While one batch is being stored the next one gathers, so batches grow with the backlog. After one that was
+large the next one gathers a little longer: a transaction costs as much as what is in it. Each message
 type has a handler (`settings.AGENT_HANDLERS`), or several, which take a list of all such messages of a
 batch and may answer with messages for nodes.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -46,6 +48,8 @@ from nodes.sockets import AgentSocket
 log = structlog.get_logger(__name__)
 
 BATCH_MESSAGES = 500
+LARGE_MESSAGES = 20
+GATHER_S = 0.02  # from the end of a large batch until the next one is taken
 ROOM_MESSAGES = 4000  # with more than this waiting, connections are read no further
 RETRIES = 20  # of a batch, while the database itself answers
 OF_THIS_CONNECTION = (Facts, Heartbeat, Holding, Acknowledge, OverlayFacts, OverlayStatus, Goodbye)
@@ -79,6 +83,7 @@ class Inbox(Tireless):
         self._condition = threading.Condition()
         self._arrivals: deque[Arrival] = deque()
         self._waiting = 0  # messages
+        self._gather_until = float("-inf")  # monotonic
         self._for_room: list[Future[None]] = []
 
     async def put(self, arrival: Arrival) -> None:
@@ -95,7 +100,16 @@ class Inbox(Tireless):
             await asyncio.wrap_future(room)
 
     def turn(self) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._arrivals)
+        if (gather_s := self._gather_until - time.monotonic()) > 0:
+            self._pause.wait(gather_s)
         batch = self._take()
+        self._store(batch)
+        if _size(batch) >= LARGE_MESSAGES:
+            self._gather_until = time.monotonic() + GATHER_S
+
+    def _store(self, batch: Sequence[Arrival]) -> None:
         for _ in range(RETRIES):
             try:
                 store(batch)
@@ -111,7 +125,6 @@ class Inbox(Tireless):
 
     def _take(self) -> list[Arrival]:
         with self._condition:
-            self._condition.wait_for(lambda: self._arrivals)
             batch: list[Arrival] = []
             size = 0
             while self._arrivals and size < BATCH_MESSAGES:
@@ -127,6 +140,10 @@ class Inbox(Tireless):
             return batch
 
 
+def _size(batch: Iterable[Arrival]) -> int:
+    return sum(len(arrival.messages) for arrival in batch)
+
+
 def store(batch: Sequence[Arrival], clock: Callable[[], datetime] = timezone.now) -> None:
     """Hand a batch to the handlers in one transaction, then acknowledge it.
 
@@ -139,7 +156,7 @@ def store(batch: Sequence[Arrival], clock: Callable[[], datetime] = timezone.now
     try:
         with metrics.INBOX_SECONDS.time():
             replies = _store_together(batch, clock)
-        metrics.INBOX_MESSAGES.observe(sum(len(arrival.messages) for arrival in batch))
+        metrics.INBOX_MESSAGES.observe(_size(batch))
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:

@@ -126,3 +126,28 @@ def test_several_handlers_of_one_kind_are_all_called_in_one_transaction(make_nod
     assert good.sent == [Ack(seqs=[1])]
     assert [message.code for message in bad.sent if isinstance(message, Problem)] == ["not-stored"]
     assert Node.objects.get(id=good.node_id).hostname == "started 1"
+
+
+@pytest.mark.parametrize(("before", "stored"), [(inbox.LARGE_MESSAGES, [1, 2]), (1, [1])])
+def test_after_a_large_batch_the_next_one_gathers(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch, before: int, stored: list[int]
+) -> None:
+    monkeypatch.setattr(inbox, "GATHER_S", 3600.0)
+    socket, box = FakeSocket(make_node().id), Inbox()
+
+    def arrive(*numbers: int) -> None:
+        asyncio.run(box.put(Arrival(socket, [started(number) for number in numbers])))
+
+    class Pause:
+        """Another report comes meanwhile."""
+
+        def wait(self, timeout: float) -> None:
+            arrive(2)
+
+    box._pause = Pause()  # type: ignore[assignment]
+    arrive(*range(10, 10 + before))
+    box.turn()
+    socket.sent.clear()
+    arrive(1)
+    box.turn()
+    assert socket.sent == [Ack(seqs=[number]) for number in stored]
