@@ -7,7 +7,7 @@ could never serve is not reported as merely full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,7 +203,6 @@ ROOM_FILTERS: tuple[Filter, ...] = (
 FILTERS: tuple[Filter, ...] = FACT_FILTERS + ROOM_FILTERS
 FIRST_ROOM_CODE = len(FACT_FILTERS) + 1
 ROOM = frozenset(each.name for each in ROOM_FILTERS)
-FILTERS_BY_NAME: Mapping[str, Filter] = {each.name: each for each in FILTERS}
 
 
 def failure_codes(table: NodeTable, rows: Rows, asked: Requirements) -> NDArray[np.uint8]:

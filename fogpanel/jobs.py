@@ -34,11 +34,6 @@ class Run:
     since: datetime
     previous: datetime | None
 
-    @property
-    def was_away(self) -> bool:
-        """Whether runs are missing before this one (or it is the first ever)."""
-        return self.since == self.now
-
 
 @dataclass(frozen=True)
 class Job:

@@ -60,12 +60,6 @@ def new_content_key() -> bytes:
     return secrets.token_bytes(KEY_BYTES)
 
 
-def sealed_size(content_bytes: int, chunk_log2: int = CHUNK_LOG2) -> int:
-    """How many bytes so much content has when sealed."""
-    chunks = max(1, -(-content_bytes >> chunk_log2))
-    return HEADER_BYTES + content_bytes + chunks * TAG_BYTES
-
-
 def seal_pieces(pieces: Iterable[Piece], key: bytes, *, chunk_log2: int = CHUNK_LOG2) -> Iterator[bytes]:
     """Seal content that comes in pieces of any size. First comes the header, alone, then chunk by chunk.
 

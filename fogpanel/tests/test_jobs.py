@@ -28,10 +28,10 @@ def test_a_run_is_taken_once() -> None:
 def test_runs_know_since_when_they_follow_each_other() -> None:
     first, second = claim("sweep", 10, at(0)), claim("sweep", 10, at(10))
     assert first is not None and second is not None
-    assert (first.was_away, second.was_away, second.since) == (True, False, at(0))
+    assert (first.since, second.since) == (at(0), at(0))
     after_gap = claim("sweep", 10, at(100))
     assert after_gap is not None
-    assert (after_gap.was_away, after_gap.since, after_gap.previous) == (True, at(100), at(10))
+    assert (after_gap.since, after_gap.previous) == (at(100), at(10))
 
 
 def test_a_run_that_fails_says_so_and_the_next_one_runs() -> None:
