@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 
 from coordinator.values import Availability, NodeStatus, NodeType
+from fogpanel.forms import search_field
 from fogpanel.templatetags.fog import duration
 from nodes.directory import ARCHIVED
 from nodes.models import Group
@@ -38,21 +39,7 @@ def in_words(name: str) -> str:
 class FilterForm(forms.Form):
     """The filters of /nodes, from its query string. ``after`` and ``before`` are keyset cursors."""
 
-    q = forms.CharField(
-        label="Search",
-        required=False,
-        max_length=200,
-        widget=forms.TextInput(
-            attrs={
-                "type": "search",
-                "class": "form-control",
-                "placeholder": "Name, host, region or label",
-                "data-testid": "node-search",
-                "data-search": "",
-                "autocomplete": "off",
-            }
-        ),
-    )
+    q = search_field("Search", "Name, host, region or label", test_id="node-search")
     status = forms.ChoiceField(
         required=False,
         choices=[

@@ -10,6 +10,7 @@ from django.core.files.uploadedfile import UploadedFile
 
 from coordinator.values import RoutingStrategy
 from fogagent.messages import MAX_ARGS_BYTES
+from fogpanel.forms import search_field
 from tasks.blobs import read_blob
 from tasks.directory import Tab
 from tasks.fields import FieldError
@@ -40,20 +41,7 @@ class FilterForm(forms.Form):
     tab = forms.ChoiceField(
         required=False, choices=[(t.value, t.value) for t in Tab], widget=forms.HiddenInput
     )
-    q = forms.CharField(
-        label="Search by name",
-        required=False,
-        max_length=200,
-        widget=forms.TextInput(
-            attrs={
-                "type": "search",
-                "class": "form-control",
-                "placeholder": "Search by name",
-                "data-search": "",
-                "autocomplete": "off",
-            }
-        ),
-    )
+    q = search_field("Search by name", "Search by name")
     mine = forms.BooleanField(
         label="Mine", required=False, widget=forms.CheckboxInput(attrs={"class": "form-check-input"})
     )
@@ -91,21 +79,7 @@ def amount(label: str, step: str, initial: float) -> forms.CharField:
 class NodeSearchForm(forms.Form):
     """Which nodes to explain: a part of their name, and from the how-manyth on."""
 
-    q = forms.CharField(
-        label="Find a node by name",
-        required=False,
-        max_length=100,
-        widget=forms.TextInput(
-            attrs={
-                "type": "search",
-                "class": "form-control",
-                "placeholder": "Find a node by name",
-                "data-search": "",
-                "data-testid": "explain-search",
-                "autocomplete": "off",
-            }
-        ),
-    )
+    q = search_field("Find a node by name", "Find a node by name", most=100, test_id="explain-search")
     start = forms.IntegerField(required=False, min_value=0, max_value=10_000_000, widget=forms.HiddenInput)
 
 
