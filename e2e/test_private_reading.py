@@ -19,7 +19,7 @@ from fogagent.client.keyring import TaskKeys
 from fogagent.messages import MAX_ARGS_BYTES, MAX_ENV_BYTES, MAX_MODULE_BYTES, MAX_SOURCE_BYTES
 from fogagent.sealing.task import Terms
 from fogpanel.templatetags.fog import duration
-from tasks import submission
+from tasks import specification
 from tasks.forms import TaskForm
 
 MODULES = ("amounts", "keyring", "submission", "words")
@@ -66,7 +66,7 @@ def test_pairs_are_read_as_the_panel_reads_them(lab: Page, text: str) -> None:
 def test_limits_are_the_panels(lab: Page) -> None:
     names = ("MAX_SOURCE_BYTES", "MAX_MODULE_BYTES", "MAX_ARGS", "MAX_ARGS_BYTES", "MAX_ENV_BYTES")
     found = run(lab, "(names) => names.map((name) => lab.submission[name])", names)
-    known = [MAX_SOURCE_BYTES, MAX_MODULE_BYTES, submission.MAX_ARGS, MAX_ARGS_BYTES, MAX_ENV_BYTES]
+    known = [MAX_SOURCE_BYTES, MAX_MODULE_BYTES, specification.MAX_ARGS, MAX_ARGS_BYTES, MAX_ENV_BYTES]
     assert found == known
 
 

@@ -42,7 +42,7 @@ from tasks.api import nodes_router as placement
 from tasks.api import router as tasks
 from tasks.batches_api import router as batches
 from tasks.sealed_api import router as sealed_tasks
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 router = Router()
 

@@ -24,8 +24,9 @@ from tasks.logs import LogPage, read_log, stdout_of, watching
 from tasks.models import Task
 from tasks.node_work import work_of
 from tasks.privacy import SEALED
+from tasks.specification import validate
 from tasks.states import FINAL, TaskState
-from tasks.submission import submit, validate
+from tasks.submission import submit
 from tasks.visibility import may_see_content, require_content, require_control, visible_tasks
 
 router = Router(tags=["tasks"])

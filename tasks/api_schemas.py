@@ -16,7 +16,7 @@ from tasks.models import Attempt, Decision, Task
 from tasks.node_verdict import Kind
 from tasks.node_work import NodeWork
 from tasks.privacy import Privacy
-from tasks.submission import (
+from tasks.specification import (
     DEFAULT_CORES,
     DEFAULT_MAX_ATTEMPTS,
     DEFAULT_MEMORY_MB,
@@ -29,7 +29,7 @@ CANDIDATES_SHOWN = 20
 
 
 class TaskIn(Schema):
-    """A specification, for the documentation: `tasks.submission.validate` is what reads it.
+    """A specification, for the documentation: `tasks.specification.validate` is what reads it.
 
     What to run is ``source`` (python), ``module`` (wasm), ``argv`` (command) or ``image`` (container).
     """

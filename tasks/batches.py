@@ -28,8 +28,8 @@ from fogpanel.wakes import wake
 from tasks.blobs import store_blobs
 from tasks.fields import MIB, FieldError, Fields, in_bytes, shown
 from tasks.models import Blob, Task, TaskBatch
+from tasks.specification import SpecError, TaskSpec, Validator
 from tasks.states import TaskState
-from tasks.submission import SpecError, TaskSpec, Validator
 
 BATCH_MOST = 10_000
 STRETCH = 500  # tasks that become rows in one transaction

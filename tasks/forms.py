@@ -1,4 +1,4 @@
-"""The submission form. It only maps its fields to a specification: the rules are in `tasks.submission`."""
+"""The submission form. It only maps its fields to a specification: the rules are in `tasks.specification`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.directory import Tab
 from tasks.fields import FieldError
 from tasks.models import Task
 from tasks.privacy import Privacy
-from tasks.submission import (
+from tasks.specification import (
     DEFAULT_CORES,
     DEFAULT_MAX_ATTEMPTS,
     DEFAULT_MEMORY_MB,
@@ -179,7 +179,7 @@ class TaskForm(forms.Form):
         return _pairs("labels", self.cleaned_data["labels"].split(","), "name=value, with commas between")
 
     def specification(self) -> dict[str, Any]:
-        """The fields as `tasks.submission` names them; what is empty is left to its defaults."""
+        """The fields as `tasks.specification` names them; what is empty is left to its defaults."""
         given = self.cleaned_data
         fields = {name: given[name] for name in self.PLAIN}
         fields |= self._content(given["driver"])

@@ -43,7 +43,7 @@ from tasks.models import Task
 from tasks.privacy import held_back
 from tasks.queue_view import QueueView, ShapeKey, shape_key
 from tasks.routing_view import as_routing_task
-from tasks.submission import TaskSpec
+from tasks.specification import TaskSpec
 from tasks.waits import NO_WAY, Waits, tell_tasks
 from tasks.weighing import weights
 

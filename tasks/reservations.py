@@ -38,8 +38,8 @@ from tasks.privacy import SEALED, Privacy, refusal
 from tasks.reach import sealable
 from tasks.resealing import forget_wish
 from tasks.routing_view import as_routing_task, as_routing_tasks
+from tasks.specification import Driver, SpecError, TaskSpec, validate
 from tasks.states import TaskState
-from tasks.submission import Driver, SpecError, TaskSpec, validate
 
 USABLE = timedelta(minutes=5)
 UNUSED_MOST = 500

@@ -17,7 +17,7 @@ from fogpanel.rows import as_time
 from tasks.models import Attempt, Blob, Task
 from tasks.privacy import SEALED
 from tasks.reach import sealable, within_reach
-from tasks.submission import TaskSpec
+from tasks.specification import TaskSpec
 
 NO_INPUTS: frozenset[str] = frozenset()
 NOTHING_RESERVED: Mapping[int | None, frozenset[int]] = MappingProxyType({})

@@ -22,8 +22,9 @@ from tasks.forms import FilterForm, NodeSearchForm, TaskForm, initial_from
 from tasks.levels import levels
 from tasks.logs import stdout_of
 from tasks.models import Decision, Task
+from tasks.specification import SpecError, validate
 from tasks.states import TaskState
-from tasks.submission import SpecError, submit, validate
+from tasks.submission import submit
 from tasks.visibility import (
     CONTENT_REFUSAL,
     may_cancel,

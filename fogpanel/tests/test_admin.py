@@ -24,7 +24,8 @@ from fogpanel.admin_site import COUNTED_TO, AmongNewest, CappedPaginator, LargeA
 from fogpanel.models import ApiToken, Event
 from nodes.models import Group, JoinKey, Order
 from tasks.models import Attempt, Blob, Decision, LogChunk, Task
-from tasks.submission import submit, validate
+from tasks.specification import validate
+from tasks.submission import submit
 
 OURS = [
     model

@@ -22,7 +22,8 @@ from nodes.relay_directory.publishing import publish
 from nodes.tests.relays import listen, say
 from services.vpn_coordinator.models import Tunnel
 from tasks.models import Attempt, LogChunk, Task, TaskBatch
-from tasks.submission import submit, validate
+from tasks.specification import validate
+from tasks.submission import submit
 
 pytestmark = pytest.mark.django_db
 
@@ -347,7 +348,7 @@ def test_the_documentation_is_for_whoever_is_signed_in(viewer: User, client: Cli
 
 def test_the_documented_fields_are_the_known_ones() -> None:
     from tasks.api_schemas import TaskIn
-    from tasks.submission import KNOWN_FIELDS
+    from tasks.specification import KNOWN_FIELDS
 
     assert set(TaskIn.model_fields) == set(KNOWN_FIELDS)
     assert validate({"source": "x"}) == validate(TaskIn(source="x").model_dump())

@@ -21,7 +21,8 @@ from services.models import ServiceSample, ServiceState, State
 from services.record import Probed
 from tasks.models import Task
 from tasks.placement import Placer
-from tasks.submission import submit, validate
+from tasks.specification import validate
+from tasks.submission import submit
 
 pytestmark = pytest.mark.django_db
 COORDINATOR = BY_SLUG["fog_coordinator"]

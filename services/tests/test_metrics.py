@@ -23,7 +23,8 @@ from nodes.handlers import store_heartbeats
 from nodes.models import Node, Order
 from services.models import ServiceState
 from tasks.placement import Placer
-from tasks.submission import submit, validate
+from tasks.specification import validate
+from tasks.submission import submit
 
 pytestmark = pytest.mark.django_db
 Figures = dict[tuple[str, tuple[str, ...]], float]

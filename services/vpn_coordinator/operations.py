@@ -20,7 +20,7 @@ from services.vpn_coordinator.pools import pool_of
 from services.vpn_coordinator.visibility import require_own, require_use
 from services.vpn_coordinator.wishes import Wish
 from tasks.fields import FieldError
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 
 def create(actor: User, wish: Wish, now: datetime) -> Tunnel:

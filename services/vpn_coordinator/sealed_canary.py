@@ -37,8 +37,8 @@ from tasks.privacy import Privacy
 from tasks.reservations import CannotReserve, Choice, Reserved
 from tasks.retention import delete_tasks
 from tasks.sealed_results import sealed_result
+from tasks.specification import SpecError, TaskSpec
 from tasks.states import FINAL, PLACED, TaskState
-from tasks.submission import SpecError, TaskSpec
 
 Step = SealedCanary.Step
 

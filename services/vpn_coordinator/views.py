@@ -27,7 +27,7 @@ from services.vpn_coordinator.renewing import NOT_YOURS, create_with_password, r
 from services.vpn_coordinator.service import VPN_COORDINATOR
 from services.vpn_coordinator.visibility import owns, require_own, require_use
 from services.vpn_coordinator.wishes import read, read_allowed
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 PAGE_SIZE = 24
 SUGGESTED_MOST = 200  # names in a form's lists; others can be typed

@@ -13,7 +13,7 @@ from nodes.models import Node, Relay
 from services.vpn_coordinator.models import DEFAULT_HOPS, DEFAULT_ROTATE_S
 from services.vpn_coordinator.pools import HOPS_LEAST, HOPS_MOST
 from tasks.fields import Fields, shown
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 FIELDS = (
     "name",

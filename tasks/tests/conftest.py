@@ -13,7 +13,8 @@ from fogagent.messages import Finished, Outcome
 from tasks.handlers import accept_results
 from tasks.models import Attempt, Task
 from tasks.placement import Placer
-from tasks.submission import submit, validate
+from tasks.specification import validate
+from tasks.submission import submit
 
 MakeTask: TypeAlias = Callable[..., Task]
 Report: TypeAlias = Callable[..., None]

@@ -53,8 +53,9 @@ from tasks.models import Attempt, Task
 from tasks.operations import cancel
 from tasks.placement import FleetView
 from tasks.queue_view import QueueView
+from tasks.specification import validate
 from tasks.states import FINAL
-from tasks.submission import submit_many, validate
+from tasks.submission import submit_many
 from tasks.tests.invariants import Result, check_capacity, check_results, check_tasks
 
 NODES_MOST = 6

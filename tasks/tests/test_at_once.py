@@ -34,8 +34,9 @@ from tasks.failover import release_nodes
 from tasks.models import Attempt, Reservation, Task
 from tasks.operations import cancel
 from tasks.reservations import CannotReserve
+from tasks.specification import validate
 from tasks.states import FINAL
-from tasks.submission import submit_many, validate
+from tasks.submission import submit_many
 from tasks.tests.fog_model import Planner, Socket
 from tasks.tests.invariants import check_capacity, check_results, check_tasks
 

@@ -22,7 +22,7 @@ from tasks import batch_results, batches
 from tasks.batches import STRETCH, read_batch, store_batch, unpack
 from tasks.handlers import accept_results
 from tasks.models import Attempt, Task, TaskBatch
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 PRINT = {"driver": "python", "source": "import sys; print(sys.argv[1])", "cores": 0.01, "memory_mb": 16}
 Post = Callable[..., Any]

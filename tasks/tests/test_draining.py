@@ -20,7 +20,8 @@ from nodes.presenting import view_of
 from tasks.closing import open_attempts, stop
 from tasks.models import Attempt, Task
 from tasks.placement import Placer
-from tasks.submission import submit, validate
+from tasks.specification import validate
+from tasks.submission import submit
 
 Busy = Callable[[int], Node]
 

@@ -26,7 +26,7 @@ from tasks.outcomes import LOST
 from tasks.placement import POLL_S, FleetView, Placer
 from tasks.queue_view import QueueView
 from tasks.routing_view import as_routing_tasks
-from tasks.submission import validate
+from tasks.specification import validate
 from tasks.tests.conftest import MakeTask
 
 Place = Callable[[], int]

@@ -19,8 +19,8 @@ from tasks import batches, presenting
 from tasks import retention as forgetting
 from tasks.blobs import store_blob
 from tasks.models import Attempt, Blob, BlobChunk, Decision, Explanation, LogChunk, Task
+from tasks.specification import validate
 from tasks.states import TaskState
-from tasks.submission import validate
 from tasks.tests.conftest import MakeTask
 
 pytestmark = pytest.mark.django_db

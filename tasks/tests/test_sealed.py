@@ -48,7 +48,7 @@ from tasks.placement import Placer
 from tasks.queue_view import RELOAD, QueueView
 from tasks.reservations import CannotReserve
 from tasks.sealed_results import sealed_result
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 from tasks.tests.conftest import MakeTask, Report
 from tasks.tests.sealing import MARKER, SealingFleet, Submitter
 from tasks.waits import NO_WAY

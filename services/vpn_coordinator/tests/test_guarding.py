@@ -24,7 +24,7 @@ from services.vpn_coordinator.tests.conftest import MakeTunnel, pending
 from services.vpn_coordinator.tests.test_api import PATH, ask
 from services.vpn_coordinator.tests.test_pages import HOME, read, stranger, words
 from services.vpn_coordinator.tests.test_passwords import opens
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 pytestmark = pytest.mark.django_db
 

@@ -19,7 +19,7 @@ from services.vpn_coordinator import operations, ordering
 from services.vpn_coordinator.models import Tunnel
 from services.vpn_coordinator.service import VPN_COORDINATOR
 from services.vpn_coordinator.tests.conftest import MakeRelay, MakeTunnel, pending
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 pytestmark = pytest.mark.django_db
 

@@ -26,7 +26,7 @@ from services.vpn_coordinator.tests.conftest import MakeTunnel, pending
 from services.vpn_coordinator.tests.test_api import PATH, ask
 from services.vpn_coordinator.tests.test_pages import HOME, read, stranger, words
 from services.vpn_coordinator.wishes import read as read_wish
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 pytestmark = pytest.mark.django_db
 GOOD = {"name": "browsing", "entry": "atlas", "require_password": True}

@@ -12,7 +12,7 @@ from conftest import MakeNode
 from nodes.models import Node
 from services.vpn_coordinator.tests.conftest import MakeRelay
 from services.vpn_coordinator.wishes import read
-from tasks.submission import SpecError
+from tasks.specification import SpecError
 
 pytestmark = pytest.mark.django_db
 
