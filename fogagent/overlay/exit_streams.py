@@ -12,6 +12,7 @@ import socket
 from functools import partial
 
 from fogagent.background import Background, logged_as
+from fogagent.overlay.exit_places import Places
 from fogagent.overlay.exit_policy import ExitPolicy
 from fogagent.overlay.exits import dial
 from fogagent.overlay.onion.stream import Stream
@@ -23,6 +24,11 @@ ECHO = b"echo"
 CONNECT = b"connect "
 DIAL_S = 15.0
 DIALLED_MOST = 1024
+STOPPED = "The exit was stopped."
+GIVEN_AWAY = (
+    "The exit has all the connections that it takes. This one was idle for longest in the circuit that has "
+    "most, so another stream has its place now."
+)
 
 log = logging.getLogger("fogagent")
 
@@ -44,6 +50,26 @@ def read_connect(asked: bytes) -> Target:
     return target
 
 
+class _Way:
+    """Out into the world for a stream: a connection, or one that is to be."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.peer = stream.circuit.peer
+        self.circuit = stream.circuit
+        self.pump: Pump | None = None
+        self._asked_at = asyncio.get_running_loop().time()
+
+    @property
+    def used_at(self) -> float:
+        return self._asked_at if self.pump is None else self.pump.used_at
+
+    def end(self, reason: Reason, sentence: str) -> None:
+        self.stream.abort(reason, sentence)
+        if self.pump is not None:
+            self.pump.abort(reason)
+
+
 class ExitStreams:
     """What this relay does about streams that end here. To be used in one event loop."""
 
@@ -51,14 +77,13 @@ class ExitStreams:
         self, policy: ExitPolicy | None, *, limit: RateLimit | None = None, most: int = DIALLED_MOST
     ) -> None:
         """``policy`` None: it is no exit, and only echoes. ``limit`` is for all streams together."""
-        self._policy, self._limit, self._most = policy, limit, most
+        self._policy, self._limit = policy, limit
         self._background = Background(logged_as("a stream that ends here"))
-        self._dialling = 0
-        self._pumps: set[Pump] = set()
+        self._places = Places[_Way](most)
 
     def __len__(self) -> int:
         """Connections that were dialled, or are being."""
-        return self._dialling + len(self._pumps)
+        return len(self._places)
 
     def on_begin(self, stream: Stream, asked: bytes) -> None:
         """A stream has come; it is accepted or refused now or later."""
@@ -66,25 +91,25 @@ class ExitStreams:
             self._echo(stream)
         elif self._policy is None:
             stream.abort(Reason.NOT_ALLOWED, "This relay is no exit: its owner did not make it one.")
-        elif len(self) >= self._most:
-            stream.abort(Reason.FAILED, f"This exit has {self._most} connections, which is all it takes.")
         elif not asked.startswith(CONNECT):
             stream.abort(Reason.FAILED, "This exit does not know what was asked of it.")
         else:
-            connecting = self._background.begin(self._connect(stream, asked, self._policy))
-            stream.on_settled = partial(_stop, connecting)  # its client has gone, or we have refused it
+            self._begin(_Way(stream), asked, self._policy)
 
     # --- Out into the world ------------------------------------------------------------------------
 
-    async def _connect(self, stream: Stream, asked: bytes, policy: ExitPolicy) -> None:
-        self._dialling += 1
-        try:
-            connection = await self._dialled(stream, asked, policy)
-            pump = None if connection is None else await self._joined(stream, connection)
-        finally:
-            self._dialling -= 1
-        if pump is not None:
-            await self._pumped(pump)
+    def _begin(self, way: _Way, asked: bytes, policy: ExitPolicy) -> None:
+        if (loser := self._places.take(way)) is not None:
+            loser.end(Reason.BUSY, GIVEN_AWAY)
+        connecting = self._background.begin(self._connect(way, asked, policy))
+        connecting.add_done_callback(lambda _: self._places.release(way))
+        way.stream.on_settled = partial(_stop, connecting)  # its client has gone, or we have refused it
+
+    async def _connect(self, way: _Way, asked: bytes, policy: ExitPolicy) -> None:
+        connection = await self._dialled(way.stream, asked, policy)
+        if connection is not None and (pump := await self._joined(way.stream, connection)) is not None:
+            way.pump = pump  # it has its connection by now, so that it may be aborted
+            await pump.ended()
 
     async def _dialled(self, stream: Stream, asked: bytes, policy: ExitPolicy) -> socket.socket | None:
         """The connection; None if there is none, and the stream was told why."""
@@ -96,7 +121,7 @@ class ExitStreams:
         except StreamRefused as refusal:
             stream.abort(refusal.reason, str(refusal))
         except asyncio.CancelledError:
-            stream.abort(Reason.FAILED, "The exit was stopped.")
+            stream.abort(Reason.FAILED, STOPPED)
             raise
         except Exception:
             log.exception("dialling for a stream failed")
@@ -113,18 +138,10 @@ class ExitStreams:
         await asyncio.get_running_loop().create_connection(lambda: pump, sock=connection)
         return pump
 
-    async def _pumped(self, pump: Pump) -> None:
-        """Return when it is over. It has its connection by now, so that it may be aborted."""
-        self._pumps.add(pump)
-        try:
-            await pump.ended()
-        finally:
-            self._pumps.discard(pump)
-
     async def close(self) -> None:
         """End all streams that lead out from here."""
-        for pump in list(self._pumps):
-            pump.abort("stopped")
+        for way in list(self._places):
+            way.end(Reason.FAILED, STOPPED)
         await self._background.stop()
 
     # --- Back where it came from -------------------------------------------------------------------

@@ -32,6 +32,8 @@ class Pump(asyncio.BufferedProtocol):
         self.sent_bytes = 0  # from the connection into the overlay
         self.received_bytes = 0
         self._loop = asyncio.get_running_loop()
+        self.used_at = self._loop.time()
+        """When something went through it last, either way."""
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._stream = stream
         self._limit = limit
@@ -68,6 +70,7 @@ class Pump(asyncio.BufferedProtocol):
     def send(self, data: bytes) -> None:
         """Into the overlay; also what was read before the pump got the connection."""
         self.sent_bytes += len(data)
+        self.used_at = self._loop.time()
         self._stream.write(data)
         rest_s = self._rest_after(data)
         if (rest_s or self._stream.full) and self._waiting is None:
@@ -91,6 +94,7 @@ class Pump(asyncio.BufferedProtocol):
     def _on_data(self, data: bytes) -> None:
         self.received_bytes += len(data)
         if not self._gathered:
+            self.used_at = self._loop.time()
             self._loop.call_soon(self._flush)
         self._gathered.append(data)
         self._gathered_bytes += len(data)

@@ -40,6 +40,7 @@ REPLIES = {
     Reason.REFUSED: Reply.REFUSED,
     Reason.UNREACHABLE: Reply.HOST_UNREACHABLE,
     Reason.TIMEOUT: Reply.TTL_EXPIRED,
+    Reason.BUSY: Reply.FAILURE,
     Reason.FAILED: Reply.FAILURE,
 }
 

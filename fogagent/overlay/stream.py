@@ -48,13 +48,15 @@ class Isolation:
 
 
 class Reason(StrEnum):
-    """Why a stream was not opened."""
+    """Why a stream was not opened, or is over."""
 
     NOT_ALLOWED = "not-allowed"
     CANNOT_RESOLVE = "cannot-resolve"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
+    BUSY = "busy"
+    """The exit has given the stream's place to another; it may have been open by then."""
     FAILED = "failed"
     """Something on the way, rather than at the target."""
 

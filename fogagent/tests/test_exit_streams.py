@@ -1,11 +1,18 @@
-"""What clients write that want a stream, as an exit reads it."""
+"""What clients write that want a stream, as an exit reads it; and for how many of them it dials."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from fogagent.overlay.exit_streams import connect_to, read_connect
-from fogagent.overlay.stream import BadTarget, Target
+from fogagent.overlay import exit_streams
+from fogagent.overlay.exit_policy import ExitPolicy
+from fogagent.overlay.exit_streams import GIVEN_AWAY, ExitStreams, connect_to, read_connect
+from fogagent.overlay.onion.circuit import Circuit
+from fogagent.overlay.onion.stream import Stream
+from fogagent.overlay.stream import BadTarget, Reason, Target
+from fogagent.tests.onion_net import Net
 
 
 @pytest.mark.parametrize("host", ["Example.org", "192.0.2.7", "2001:db8::1", "a"])
@@ -41,3 +48,34 @@ def test_what_is_written_is_read_as_it_was(host: str, port: int) -> None:
 def test_what_no_client_would_write_is_refused(asked: bytes) -> None:
     with pytest.raises(BadTarget):
         read_connect(b"connect " + asked)
+
+
+@pytest.mark.asyncio
+async def test_a_client_with_a_thousand_streams_leaves_others_their_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*target: object, **how: object) -> None:
+        await asyncio.Event().wait()
+
+    def ask(circuit: Circuit, streams: int) -> list[Stream]:
+        asked = [circuit.open_stream(connect_to(Target("example.org", 80))) for _ in range(streams)]
+        net.run()
+        return asked
+
+    def kept(streams: list[Stream]) -> int:
+        return sum(stream.ending is None for stream in streams)
+
+    monkeypatch.setattr(exit_streams, "dial", never)
+    net, exits = Net(3), ExitStreams(ExitPolicy(), most=50)
+    net.boxes[3].on_begin = exits.on_begin
+    hostile = [stream for _ in range(4) for stream in ask(net.open_circuit(3), 250)]
+    assert (len(exits), kept(hostile)) == (50, 50)
+    modest = ask(net.open_circuit(3), 10)
+    assert (len(exits), kept(hostile), kept(modest)) == (50, 40, 10)
+    more = ask(net.open_circuit(3), 10)
+    assert (kept(hostile), kept(modest), kept(more)) == (32, 9, 9), "fifty for six circuits"
+    lost = {stream.ending for stream in hostile if stream.ending is not None}
+    assert {(ending.code, ending.sentence) for ending in lost} == {(Reason.BUSY, GIVEN_AWAY)}
+    await exits.close()
+    net.run()
+    assert (len(exits), kept(modest)) == (0, 0)

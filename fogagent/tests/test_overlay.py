@@ -18,6 +18,7 @@ from fogagent.home import Home
 from fogagent.messages import TryCircuit, TunnelSpec, decode_from_agent, encode_frame
 from fogagent.overlay import exit_streams
 from fogagent.overlay import overlay as overlay_module
+from fogagent.overlay.exit_streams import ExitStreams
 from fogagent.overlay.onion.cells import RelayCommand
 from fogagent.overlay.onion.errors import Reason as CircuitReason
 from fogagent.overlay.onion.pace import Pace
@@ -331,6 +332,30 @@ async def test_a_client_cannot_make_an_exit_lose_count_of_its_connections(tmp_pa
                 with pytest.raises(ConnectionResetError):
                     await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 1), 5)
             await until(lambda: stream.ending is not None and len(exits) == 0)
+
+
+@pytest.mark.asyncio
+async def test_who_has_most_of_an_exits_connections_gives_one_up_for_others(
+    tmp_path: Path,
+) -> None:
+    flags = ("entry",), ("entry",), GUARD, EXIT
+    async with shouting_server() as port, nodes(tmp_path, *flags, allow="lab=127.0.0.0/8") as made:
+        greedy, modest, _, last = made
+        last.overlay._exits = ExitStreams(last.overlay._part.exit_policy, most=4)
+        taken = [await greedy.open(Wishes(hops=2), port) for _ in range(6)]
+        silent, talking = taken[2:4]
+        talking.set_reader((talked := Heard()).on_data, talked.on_end)
+        silent.set_reader((cut := Heard()).on_data, cut.on_end)
+        for stream in taken[3:]:
+            stream.write(b"still here\n")
+        await talked.size(len(b"still here\n"))
+        stream = await modest.open(Wishes(hops=2), port)
+        stream.set_reader((heard := Heard()).on_data, heard.on_end)
+        stream.write(b"served\n")
+        await heard.size(len(b"served\n"))
+        assert heard.data == b"SERVED\n"
+        assert await cut.ended() == Reason.BUSY
+        assert [one.ending and one.ending.code for one in taken] == [Reason.BUSY] * 3 + [None] * 3
 
 
 @pytest.mark.asyncio

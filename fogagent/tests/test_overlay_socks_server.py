@@ -209,6 +209,7 @@ async def test_through_an_entry_and_an_exit_to_a_real_server() -> None:
         (Reason.UNREACHABLE, 4),
         (Reason.REFUSED, 5),
         (Reason.TIMEOUT, 6),
+        (Reason.BUSY, 1),
         (Reason.FAILED, 1),
     ],
 )

@@ -141,6 +141,10 @@ class Circuit:
     # --- For its streams ---------------------------------------------------------------------------
 
     @property
+    def peer(self) -> bytes:
+        return self._outlet.link.peer
+
+    @property
     def ready(self) -> bool:
         return self._outlet.ready(self.number)
 

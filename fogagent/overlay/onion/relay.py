@@ -190,6 +190,10 @@ class RelayCircuit:
     # --- For its streams ---------------------------------------------------------------------------
 
     @property
+    def peer(self) -> bytes:
+        return self.previous.outlet.link.peer
+
+    @property
     def ready(self) -> bool:
         return self.previous.outlet.ready(self.previous.number)
 

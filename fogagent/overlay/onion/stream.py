@@ -32,6 +32,10 @@ class Carrier(Protocol):
     """The circuit, as its streams see it."""
 
     @property
+    def peer(self) -> bytes:
+        """Who is at the other end of the link that its cells come and go by."""
+
+    @property
     def ready(self) -> bool:
         """Whether data should go out now; when it becomes true again, `Streams.pump` is called."""
 
@@ -71,6 +75,10 @@ class Stream:
         self._broken = False  # and our reader was not told yet
 
     # --- For whoever uses it -----------------------------------------------------------------------
+
+    @property
+    def circuit(self) -> Carrier:
+        return self._streams.carrier
 
     def accept(self) -> None:
         """Tell the other end that its stream is open."""
