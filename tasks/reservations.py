@@ -7,8 +7,6 @@ not with what runs there.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,12 +16,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from coordinator import planning, values
-from fogagent.messages import MAX_SEALED_BYTES
-from fogagent.sealing.content import HEADER_BYTES, check_header
-from fogagent.sealing.errors import SealingError
-from fogagent.sealing.packing import BUCKETS
 from fogagent.sealing.task import MAX_RESERVED
-from fogagent.sealing.wrapping import WRAPPED_BYTES
 from fogpanel import audit, live
 from fogpanel.rows import create
 from fogpanel.wakes import wake
@@ -31,22 +24,21 @@ from nodes.locks import with_nodes
 from nodes.models import Node
 from tasks.blobs import store_blob
 from tasks.closing import lock_tasks, nodes_of
-from tasks.fields import FieldError, Fields, in_bytes, shown
+from tasks.fields import shown
 from tasks.models import Reservation, Task
 from tasks.placement import placer
 from tasks.privacy import SEALED, Privacy, refusal
 from tasks.reach import sealable
 from tasks.resealing import forget_wish
 from tasks.routing_view import as_routing_task, as_routing_tasks
-from tasks.specification import Driver, SpecError, TaskSpec, validate
+from tasks.sealed_input import read_sealed, read_wraps
+from tasks.specification import SpecError, TaskSpec
 from tasks.states import TaskState
 
 USABLE = timedelta(minutes=5)
 UNUSED_MOST = 500
 """So many reservations that can still be used one person may have: each costs the placer a few looks at the
 whole fleet, and stays for a while."""
-INSIDE = ("source", "module", "argv", "image", "args", "env", "stdin")
-"""Fields of a task that belong inside what is sealed."""
 NOT_OUTSIDE = frozenset({"payload", "image", "args", "env", "stdin", "privacy"})
 
 
@@ -76,25 +68,6 @@ class Reserved:
     """The one chosen first comes first."""
 
 
-def validate_outside(given: Mapping[str, Any]) -> TaskSpec:
-    """Read what the panel may know of a sealed task. Raises SpecError, also for what it may not know."""
-    fields = Fields(given)
-    for name in INSIDE:
-        if fields.has(name):
-            fields.refuse(name, "belongs inside what is sealed; leave it out here.")
-    if fields.errors:
-        raise SpecError(fields.errors)
-    spec = validate(given, content=False)
-    if spec.privacy not in SEALED:
-        known = ", ".join(level for level in Privacy if level in SEALED)
-        raise _wrong("privacy", f"must be one of {known}; public tasks need no reservation.")
-    if spec.driver is Driver.CONTAINER:
-        known = ", ".join(driver for driver in Driver if driver is not Driver.CONTAINER)
-        rule = f"must be one of {known}: container engines keep what they run on their disk, open to read."
-        raise _wrong("driver", rule)
-    return spec
-
-
 def check_unused(owner: User, now: datetime) -> None:
     """Raises CannotReserve for who has very many that were not used."""
     unused = Reservation.objects.filter(owner=owner, used_at=None, expires_at__gte=now)
@@ -118,7 +91,7 @@ def choose(spec: TaskSpec, now: datetime) -> Choice:
         TimeoutError: the placer has no time.
     """
     if sentence := refusal(spec.privacy, now):
-        raise _wrong("privacy", sentence)
+        raise SpecError.of("privacy", sentence)
     return chosen(spec, _shortlist(as_routing_task(spec, now.timestamp()), now))
 
 
@@ -265,58 +238,3 @@ def _record(user: User, task: Task) -> None:
     after: dict[str, str | int] = {"driver": task.driver, "privacy": task.privacy}
     sentence = f"{user} handed in {shown(task.name)}, sealed"
     audit.record("task.submitted", sentence, actor=user, subject=task, after=after)
-
-
-# --- Reading what comes ----------------------------------------------------------------------------
-
-
-def read_sealed(given: object) -> bytes:
-    """Sealed content from its base64. Raises SpecError."""
-    content = _decoded(given)
-    if content is None:
-        raise _wrong("sealed", "must be sealed content in base64.")
-    if len(content) > MAX_SEALED_BYTES:
-        most, was = in_bytes(MAX_SEALED_BYTES, "g"), in_bytes(len(content), ".1f")
-        raise _wrong("sealed", f"at most {most}, was {was}.")
-    if len(content) not in BUCKETS:
-        raise _wrong(
-            "sealed", f"must be padded to a power of two, {BUCKETS[0]} or more; was {len(content)} bytes."
-        )
-    try:
-        check_header(content[:HEADER_BYTES])
-    except SealingError as error:
-        raise _wrong("sealed", f"is not right: {error}") from error
-    return content
-
-
-def read_wraps(given: object, reservation: Reservation) -> dict[str, str]:
-    """The wrapped keys by the number of their node: one for each node of the reservation, and no others.
-    Raises SpecError."""
-    if not isinstance(given, list) or not all(isinstance(wrap, Mapping) for wrap in given):
-        raise _wrong("wraps", "must be a list of objects with node and wrapped.")
-    nodes = dict(Node.objects.filter(id__in=reservation.nodes).values_list("public_key", "id"))
-    found: dict[str, str] = {}
-    for index, wrap in enumerate(given):
-        node_id = nodes.get(str(wrap.get("node")))
-        if node_id is None:
-            raise _wrong(f"wraps[{index}].node", "must be the identity of a node of the reservation.")
-        wrapped = _decoded(wrap.get("wrapped"))
-        if wrapped is None or len(wrapped) != WRAPPED_BYTES:
-            raise _wrong(f"wraps[{index}].wrapped", f"must be {WRAPPED_BYTES} bytes in base64.")
-        found[str(node_id)] = base64.b64encode(wrapped).decode()
-    if len(found) != len(reservation.nodes) or len(given) != len(found):
-        raise _wrong("wraps", f"must be one for each of the {len(reservation.nodes)} nodes reserved.")
-    return found
-
-
-def _decoded(given: object) -> bytes | None:
-    if not isinstance(given, str):
-        return None
-    try:
-        return base64.b64decode(given, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _wrong(field: str, rule: str) -> SpecError:
-    return SpecError([FieldError(field, f"{field}: {rule}")])

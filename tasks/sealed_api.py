@@ -26,6 +26,7 @@ from tasks.models import Reservation, Task
 from tasks.privacy import SEALED, Privacy
 from tasks.quotes import quotes
 from tasks.reservations import CannotReserve, Choice
+from tasks.sealed_input import validate_outside
 from tasks.sealed_results import sealed_result
 from tasks.visibility import require_content, require_control
 
@@ -67,7 +68,7 @@ class WrapIn(Schema):
 
 
 class SealedIn(Schema):
-    """For the documentation: `tasks.reservations` is what reads it."""
+    """For the documentation: `tasks.sealed_input` is what reads it."""
 
     sealed: str = Field(description="Sealed content, base64")
     wraps: list[WrapIn]
@@ -126,7 +127,7 @@ def reserve(request: SignedInRequest, given: Given) -> HttpResponse:
     """Choose nodes for a task that is to be sealed for them: its fields without what belongs inside
     (source, module, argv, image, args, env, stdin), and its privacy level."""
     require(request.user, Role.SUBMITTER)
-    spec = reservations.validate_outside(given)
+    spec = validate_outside(given)
     choice = _chosen(request, lambda now: reservations.choose(spec, now))
     return answer_once(request, lambda: _reserve(request, choice))
 

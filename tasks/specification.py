@@ -69,6 +69,11 @@ class SpecError(Exception):
         super().__init__(" ".join(error.message for error in errors))
         self.errors = list(errors)
 
+    @classmethod
+    def of(cls, field: str, rule: str) -> SpecError:
+        """For the one rule that ``field`` breaks, told as "must be …"."""
+        return cls([FieldError(field, f"{field}: {rule}")])
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:

@@ -36,6 +36,7 @@ from tasks.models import Task
 from tasks.privacy import Privacy
 from tasks.reservations import CannotReserve, Choice, Reserved
 from tasks.retention import delete_tasks
+from tasks.sealed_input import validate_outside
 from tasks.sealed_results import sealed_result
 from tasks.specification import SpecError, TaskSpec
 from tasks.states import FINAL, PLACED, TaskState
@@ -71,7 +72,7 @@ def send(now: datetime, rng: Random = chance) -> SealedCanary:
     """Hand one in. Where no node can be reserved for it, it is over with that."""
     level, stdin = _next(now)
     canary = SealedCanary(level=level, word=secrets.token_hex(8), sent_at=now, deadline_at=now + DEADLINE)
-    spec = reservations.validate_outside({**OUTSIDE, "privacy": level})
+    spec = validate_outside({**OUTSIDE, "privacy": level})
     nodes = _nodes(spec, rng)
     try:
         if nodes:

@@ -24,6 +24,7 @@ from nodes.tests.relays import listen, say
 from tasks import reservations
 from tasks.models import Task
 from tasks.reservations import Reserved
+from tasks.sealed_input import validate_outside
 
 MARKER = "the marker of what is inside"
 
@@ -78,7 +79,7 @@ class Submitter:
         self.sealed: SealedTask = seal_task(spec)
 
     def reserve(self, **fields: Any) -> Reserved:
-        spec = reservations.validate_outside({"cores": 0.5, "privacy": "private", **fields})
+        spec = validate_outside({"cores": 0.5, "privacy": "private", **fields})
         choice = reservations.choose(spec, timezone.now())
         return reservations.reserve(self.user, choice, timezone.now())
 

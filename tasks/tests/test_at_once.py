@@ -34,6 +34,7 @@ from tasks.failover import release_nodes
 from tasks.models import Attempt, Reservation, Task
 from tasks.operations import cancel
 from tasks.reservations import CannotReserve
+from tasks.sealed_input import validate_outside
 from tasks.specification import validate
 from tasks.states import FINAL
 from tasks.submission import submit_many
@@ -175,7 +176,7 @@ def sealed_task(owner: User, nodes: Sequence[Node], level: str = "private") -> T
 def _reservation(
     owner: User, nodes: Sequence[Node], task: Task | None = None, level: str = "private"
 ) -> Reservation:
-    spec = reservations.validate_outside({"privacy": level, "cores": 0.25, "max_attempts": 10})
+    spec = validate_outside({"privacy": level, "cores": 0.25, "max_attempts": 10})
     columns = {name: value for name, value in vars(spec).items() if name not in reservations.NOT_OUTSIDE}
     ids = [node.id for node in random.sample(nodes, 2)]
     choice = reservations.Choice(spec.privacy, columns, ids, task)

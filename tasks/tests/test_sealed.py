@@ -47,6 +47,7 @@ from tasks.outcomes import LOST
 from tasks.placement import Placer
 from tasks.queue_view import RELOAD, QueueView
 from tasks.reservations import CannotReserve
+from tasks.sealed_input import validate_outside
 from tasks.sealed_results import sealed_result
 from tasks.specification import SpecError
 from tasks.tests.conftest import MakeTask, Report
@@ -446,13 +447,13 @@ def test_one_that_was_held_back_is_told_what_it_waits_for_then(
 
 def test_nothing_of_what_belongs_inside_may_come_outside() -> None:
     with pytest.raises(SpecError) as error:
-        reservations.validate_outside({"privacy": "private", "source": "x", "env": {"A": "b"}})
+        validate_outside({"privacy": "private", "source": "x", "env": {"A": "b"}})
     assert {one.field for one in error.value.errors} == {"source", "env"}
 
 
 def test_what_would_be_kept_on_a_disk_cannot_be_sealed() -> None:
     with pytest.raises(SpecError, match=r"^driver: must be one of python, wasm, command: container engines"):
-        reservations.validate_outside({"privacy": "private", "driver": "container"})
+        validate_outside({"privacy": "private", "driver": "container"})
 
 
 @pytest.mark.django_db
