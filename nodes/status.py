@@ -10,8 +10,8 @@ from django.db.models import Case, CharField, F, Q, QuerySet, Value, When
 
 from coordinator.status import derive_status, status_reason
 from coordinator.values import Availability, NodeStatus
-from nodes.fleet_view import as_fog_node
 from nodes.models import Node
+from nodes.routing_view import as_fog_node
 
 if TYPE_CHECKING:
     from django_stubs_ext import WithAnnotations

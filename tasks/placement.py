@@ -10,10 +10,9 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache, partial
 from itertools import islice
 from typing import TypeVar
@@ -28,16 +27,16 @@ from coordinator.fleet import Fleet
 from coordinator.fog_coordinator import FogCoordinator
 from coordinator.keeping import Keeper
 from coordinator.planning import BY_COUNTS, FULLY, IF_CHOSEN, Explain
-from coordinator.values import Resources, RoutingStrategy
+from coordinator.values import RoutingStrategy
 from fogpanel import metrics
 from fogpanel.parameters.catalogue import AGEING_S
 from fogpanel.parameters.store import current
-from fogpanel.rows import pieces, select
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
-from nodes.fleet_view import COLUMNS, as_fog_node
 from nodes.models import Node
+from nodes.routing_view import as_fog_node
 from tasks.commit import commit
+from tasks.fleet_view import FleetView
 from tasks.hopeless import Hopeless
 from tasks.models import Task
 from tasks.privacy import held_back
@@ -45,14 +44,10 @@ from tasks.queue_view import QueueView, ShapeKey, shape_key
 from tasks.routing_view import as_routing_task
 from tasks.specification import TaskSpec
 from tasks.waits import NO_WAY, Waits, tell_tasks
-from tasks.weighing import weights
 
 POLL_S = 1.0
 LOOK_PAUSE_S = 0.1  # between two looks at everything, however much is going on
 BATCH = 500  # placements committed at once
-READ_MOST = 500  # nodes read by one query
-OVERLAP = timedelta(seconds=10)
-RELOAD = timedelta(seconds=60)
 REASONS_MOST = 500  # tasks of one shape that are told why they wait
 TOLD_MOST = 20  # sealed tasks, each of a shape of its own, that are told so in one pass
 JITTER_S = 0.02
@@ -61,74 +56,15 @@ PREVIEW_TIMEOUT_S = 5.0
 Answer = TypeVar("Answer")
 
 
-class FleetView:
-    """The fleet as one process sees it.
-
-    Nodes that somebody says have changed are read at once. Whatever else changed is found by a cursor
-    over ``changed_at``, with some seconds of overlap for what was committed late, and by a look at all.
-    It is weighed as the parameters say.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.fleet = Fleet(tie_seed=seed)
-        self._changed_at: dict[int, datetime] = {}
-        self._cursor: datetime | None = None
-        self._looked_at_all: datetime | None = None
-
-    def refresh(self, now: datetime) -> None:
-        """Take in all that changed."""
-        if self._looked_at_all is None or now - self._looked_at_all >= RELOAD:
-            self._cursor, self._looked_at_all = None, now
-        rows = (
-            Node.objects.all()
-            if self._cursor is None
-            else Node.objects.filter(changed_at__gt=self._cursor - OVERLAP)
-        )
-        self._cursor = now
-        self.fleet.weigh_by(weights())
-        known = self._changed_at
-        self.read(
-            node_id
-            for node_id, changed_at in rows.values_list("id", "changed_at")
-            if known.get(node_id) != changed_at
-        )
-
-    def read(self, node_ids: Iterable[int]) -> None:
-        """Take in these nodes as they are."""
-        for some in pieces(sorted(node_ids), READ_MOST):
-            changed = list(Node.objects.filter(id__in=some).order_by("id").only(*READ))
-            self._changed_at.update((node.id, node.changed_at) for node in changed)
-            self.fleet.remove(node.id for node in changed if not _takes_part(node))
-            self.fleet.upsert(as_fog_node(node) for node in changed if _takes_part(node))
-
-    def read_room(self, node_ids: Collection[int]) -> None:
-        """Take in what is free of these nodes; other facts keep until the next look."""
-        known = {node_id: node for node_id in node_ids if (node := self.fleet.get(node_id)) is not None}
-        self.fleet.upsert(
-            replace(known[node_id], free=Resources(cpu_millis=cpu, memory_mb=memory, disk_mb=disk, gpus=gpus))
-            for node_id, cpu, memory, disk, gpus in select(_ROOM, ids=list(known))
-        )
-
-
-_ROOM = """
-SELECT id, free_cpu_millis, free_memory_mb, free_disk_mb, free_gpu_count FROM nodes_node WHERE id IN {ids}
-"""
-
-
 @cache
 def _placing_paused() -> Callable[[], bool]:
     paused: Callable[[], bool] = import_string(settings.PLACING_PAUSED)
     return paused
 
 
-READ = (*COLUMNS, "changed_at", "archived_at", "approved_at")
-
-
-def _takes_part(node: Node) -> bool:
-    return node.archived_at is None and node.approved_at is not None
-
-
 class Placer(Tireless):
+    """Places what waits, again and again; told by `wake` and its kin where to look first."""
+
     def __init__(self) -> None:
         super().__init__("placer")
         self._something = threading.Event()

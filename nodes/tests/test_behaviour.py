@@ -14,9 +14,9 @@ from coordinator.values import NodeStatus
 from fogpanel.models import Event
 from fogpanel.parameters import changing, store
 from nodes import behaviour, leases
-from nodes.fleet_view import as_fog_node
 from nodes.jobs import lose_silent_nodes
 from nodes.models import Node
+from nodes.routing_view import as_fog_node
 from nodes.status import status_of
 
 SECOND = timedelta(seconds=1)

@@ -21,9 +21,9 @@ from fogagent.messages import (
     decode_from_agent,
 )
 from fogpanel import wakes
-from nodes.fleet_view import as_fog_node
 from nodes.handlers import acknowledge_orders, say_goodbye, store_facts, store_heartbeats
 from nodes.models import Node, Order, Sample
+from nodes.routing_view import as_fog_node
 
 FACTS = Facts(
     hostname="kiosk",

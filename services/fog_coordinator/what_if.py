@@ -22,8 +22,8 @@ from coordinator.replay import Arrival, as_it_was, replay
 from coordinator.values import RoutingStrategy
 from fogpanel import live
 from fogpanel.access import AnyUser
-from nodes.fleet_view import as_fog_node
 from nodes.models import Node
+from nodes.routing_view import as_fog_node
 from services.fog_coordinator.models import WhatIf
 from tasks.models import Attempt, Task
 from tasks.reach import sealed_for

@@ -49,9 +49,9 @@ from nodes.models import Node, Order
 from nodes.outbox import with_number
 from nodes.presence import note_presence
 from tasks.commit import commit
+from tasks.fleet_view import FleetView
 from tasks.models import Attempt, Task
 from tasks.operations import cancel
-from tasks.placement import FleetView
 from tasks.queue_view import QueueView
 from tasks.specification import validate
 from tasks.states import FINAL

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from conftest import MakeFleet, MakeNode
+from conftest import MakeNode
 from coordinator.values import Availability, RoutingStrategy
 from fogagent.messages import INLINE_BLOB_BYTES, Run
 from fogpanel.parameters import changing, store
@@ -23,7 +22,7 @@ from tasks import placement
 from tasks.closing import Ending, close, open_attempts
 from tasks.models import Attempt, Decision, Task
 from tasks.outcomes import LOST
-from tasks.placement import POLL_S, FleetView, Placer
+from tasks.placement import POLL_S, Placer
 from tasks.queue_view import QueueView
 from tasks.routing_view import as_routing_tasks
 from tasks.specification import validate
@@ -146,16 +145,6 @@ def test_a_large_task_that_has_waited_long_gets_a_node_kept_free(
     small.refresh_from_db()
     urgent.refresh_from_db()
     assert (small.state, small.wait_reasons, urgent.state) == ("queued", {"kept": 1}, "assigned")
-
-
-def test_the_fleet_is_read_by_few_queries_however_large(
-    make_fleet: MakeFleet, django_assert_max_num_queries: Any
-) -> None:
-    make_fleet(30)
-    view = FleetView(seed=1)
-    with django_assert_max_num_queries(4):  # columns that were not read would be one query a node each
-        view.refresh(timezone.now())
-    assert len(view.fleet) == 30
 
 
 def test_a_stale_view_never_oversubscribes(make_node: MakeNode, make_task: MakeTask) -> None:
