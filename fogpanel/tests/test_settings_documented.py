@@ -1,14 +1,16 @@
-"""docs/settings.md lists the variables that the code reads and all parameters, and no others."""
+"""The documentation lists the variables that the code reads, all parameters, all seams, and no others."""
 
 from __future__ import annotations
 
 import re
 
+from fogpanel import settings
 from fogpanel.parameters.catalogue import BY_NAME
 from fogpanel.parameters.parameter import Parameter
 from fogpanel.supervisor.places import ROOT
 
 SETTINGS = ROOT / "docs" / "settings.md"
+DESIGN = ROOT / "docs" / "design.md"
 
 READ = re.compile(
     r"""(?:env\.(?:text|flag|number|names)|os\.environ\.get)\(\s*"([A-Z][A-Z_]+)"|os\.environ\["([A-Z][A-Z_]+)"\]"""
@@ -44,3 +46,18 @@ def _default(parameter: Parameter) -> str:
 
 def _range(parameter: Parameter) -> str:
     return f"{parameter.least:,.10g} to {parameter.told(parameter.most)}"
+
+
+def test_every_seam_is_described() -> None:
+    described = DESIGN.read_text().partition("### Seams")[2].partition("\n#")[0]
+    seams = {name for name, value in vars(settings).items() if name.isupper() and _names_ours(value)}
+    assert set(re.findall(r"`([A-Z_]+)`", described)) == seams
+
+
+def _names_ours(value: object) -> bool:
+    """Whether it names functions of ours, or a table or list of them."""
+    if isinstance(value, dict):
+        return any(_names_ours(each) for each in value.values())
+    if isinstance(value, list):
+        return any(_names_ours(each) for each in value)
+    return isinstance(value, str) and re.fullmatch(r"(nodes|tasks|services)\.\w+\.[\w.]+", value) is not None
