@@ -1,4 +1,8 @@
-"""A task, its attempts, why each went where it went, and what it printed."""
+"""A task, its attempts, why each went where it went, and what it printed.
+
+Foreign keys that an index of several columns begins with have none of their own: each index is written with
+every task.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Blob(models.Model):
 
 
 class BlobChunk(models.Model):
-    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="chunks")
+    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
     content = models.BinaryField()
 
@@ -104,7 +108,9 @@ class Task(models.Model):
         id: int
 
     name = models.CharField(max_length=200)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="tasks")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="tasks", db_index=False
+    )
     state = models.CharField(max_length=12, choices=STATE_CHOICES, default=TaskState.QUEUED)
     canary = models.BooleanField(default=False, help_text="Sent by a probe; left out of lists and statistics")
 
@@ -159,6 +165,7 @@ class Task(models.Model):
         null=True,
         blank=True,
         related_name="tasks",
+        db_index=False,
         help_text="Where it was last sent",
     )
     wait_reasons = models.JSONField(
@@ -277,7 +284,9 @@ class Decision(models.Model):
 class ResultChunk(models.Model):
     """A stretch of a sealed result, which its submitter alone can open. ``offset`` counts its bytes."""
 
-    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="result_chunks")
+    attempt = models.ForeignKey(
+        Attempt, on_delete=models.CASCADE, related_name="result_chunks", db_index=False
+    )
     offset = models.PositiveBigIntegerField()
     content = models.BinaryField()
 
@@ -291,7 +300,7 @@ class ResultChunk(models.Model):
 class LogChunk(models.Model):
     """A stretch of what an attempt printed. ``offset`` counts bytes from the start of its stream."""
 
-    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="log_chunks")
+    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="log_chunks", db_index=False)
     stream = models.CharField(max_length=6, choices=[("stdout", "stdout"), ("stderr", "stderr")])
     offset = models.PositiveBigIntegerField()
     content = models.BinaryField()
