@@ -104,6 +104,28 @@ window.addEventListener("offline", () => showLive("offline"));
 if (live && live.dataset.status !== "connected") showLive("reconnecting");
 document.addEventListener("htmx:afterSettle", tellTimes);
 
+// --- A push replaces parts of the page: what was opened there stays open, what had the focus has it again -----
+
+const REACHED = "a[href], button, summary, input, select, textarea, [tabindex]";
+let before = { open: [] };
+
+const said = (element) => `${element.tagName} ${element.getAttribute("href") ?? element.textContent}`;
+
+document.addEventListener("htmx:wsBeforeMessage", () => {
+  const focused = document.activeElement;
+  const root = focused?.parentElement?.closest("main [id]");
+  const open = [...all("details[id][open]")].map((details) => details.id);
+  before = { open };
+  if (root) Object.assign(before, { focused, root: root.id, place: [...all(REACHED, root)].indexOf(focused), said: said(focused) });
+});
+document.addEventListener("htmx:wsAfterMessage", () => {
+  for (const id of before.open) document.getElementById(id)?.setAttribute("open", "");
+  if (!before.root || before.focused.isConnected) return;
+  const root = document.getElementById(before.root);
+  const again = root && [...all(REACHED, root)][before.place];
+  if (again && said(again) === before.said) again.focus({ preventScroll: true });
+});
+
 // --- Keyboard: "/" goes to the search field, Escape closes the menu -----------------------------------
 
 document.addEventListener("keydown", (event) => {

@@ -20,7 +20,7 @@ from services.onion.standing import Named, named
 from services.onion.states import circuits_of, guards_of
 
 NODES_SHOWN = 10
-CIRCUITS_OF_EACH = 4
+CIRCUITS_OF_EACH = 2
 RULE_STATES = ("passed", "failed", "waived")
 
 
@@ -51,6 +51,10 @@ class Circuit:
     told: CircuitState
     rules: list[Rule]
     rotates_in_s: float | None  # from now on; None: not used yet
+
+    @property
+    def relays(self) -> list[Hop]:
+        return self.stations[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,10 @@ class Overview:
 
 
 def overview(now: datetime) -> Overview:
-    """The circuits of the nodes with the newest word."""
+    """The circuits of the nodes with the newest word, in an order that the next word does not change."""
     states = list(told().order_by("-at")[: NODES_SHOWN + 1])
-    found = shown(states[:NODES_SHOWN], now, most=CIRCUITS_OF_EACH)
+    newest = sorted(states[:NODES_SHOWN], key=lambda state: (not state.circuits_open, state.node_id))
+    found = shown(newest, now, most=CIRCUITS_OF_EACH)
     return Overview(found, len(states) > NODES_SHOWN, now)
 
 

@@ -43,4 +43,4 @@ def render_circuits(key: str) -> str:
     one = circuits.of_node(int(key), now) if key.isdecimal() and len(key) < 19 else None
     if one is None:
         return ""
-    return render_to_string("services/onion/_node.html", {"one": one, "whole": True, "oob": True})
+    return render_to_string("services/onion/_node.html", {"one": one, "oob": True})

@@ -11,8 +11,8 @@ from services.onion.circuits import Hop
 from services.onion.models import Trial
 from services.onion.standing import named
 
-TRIALS_SHOWN = 8
-MEASUREMENTS_SHOWN = 4
+TRIALS_SHOWN = 5
+MEASUREMENTS_SHOWN = 3
 """Besides: in a network of many relays one follows another, and trials of whole circuits are rarer."""
 
 

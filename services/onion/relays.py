@@ -14,7 +14,7 @@ from nodes.relay_directory.publishing import published_entry
 from services.onion.models import Measurement, OverlayState
 from services.onion.standing import is_waived, listed
 
-FIRST_SHOWN = 20
+FIRST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)

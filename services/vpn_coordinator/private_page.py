@@ -10,9 +10,9 @@ from fogpanel import live
 from services.vpn_coordinator.carrying import TOPIC
 from services.vpn_coordinator.models import Carriage, PrivacyLevel
 from services.vpn_coordinator.quotes import HIDES, TRANSFERS, quotes
-from tasks.privacy import Privacy
+from tasks.privacy import IN_SHORT, Privacy
 
-CARRIAGES_SHOWN = 6
+CARRIAGES_SHOWN = 4
 SHOWN = (
     "attempt", "created_at", "gateway__name", "node__name", "hops", "tries", "sentence", "ended_at", "ok",
     "build_ms", "took_ms", "size",
@@ -25,6 +25,7 @@ class LevelView:
     """``now`` is None before it was looked at."""
 
     level: Privacy
+    in_short: str
     hides: str
     transfers: int
     now: PrivacyLevel | None
@@ -75,7 +76,10 @@ def private_part() -> dict[str, Any]:
     """What the topic pushes."""
     known = PrivacyLevel.objects.in_bulk()
     carriages = Carriage.objects.order_by("-id").select_related("gateway", "node").only(*SHOWN)
-    levels = [LevelView(level, HIDES[level], TRANSFERS[level], known.get(level)) for level in Privacy]
+    levels = [
+        LevelView(level, IN_SHORT[level], HIDES[level], TRANSFERS[level], known.get(level))
+        for level in Privacy
+    ]
     return {
         "levels": levels,
         "levels_at": max((one.at for one in known.values()), default=None),

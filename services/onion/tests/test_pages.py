@@ -75,7 +75,7 @@ class TestPage:
 
     def test_a_circuit_hop_by_hop(self, visitor: Client, relays: list[Node]) -> None:
         store_overlay_status([(relays[0].id, status(relays))], timezone.now())
-        body = read(visitor)
+        body = read(visitor, "/services/onion/circuits?node=relay-0")
         stations = re.findall(r'class="hop">(.*?)</span></li>', body, re.DOTALL)
         assert [words(one) for one in stations] == [
             "relay-0 this node · region-0",
@@ -97,6 +97,19 @@ class TestPage:
             assert f'data-state="{state}"' in body
         assert re.findall(r"up to \d+ ms \d+", text) == ["up to 25 ms 6", "up to 50 ms 3"]
 
+    def test_a_circuit_in_short(self, visitor: Client, relays: list[Node]) -> None:
+        store_overlay_status([(relays[0].id, status(relays))], timezone.now())
+        text = words(read(visitor).partition('id="circuits"')[2].partition('id="onion-trials"')[0])
+        for told in (
+            "relay-0 region-0 relay-1 region-1 relay-2 region-2",
+            "built in 31 ms",
+            "for tunnel 7",
+            "keeps 1 rule 1 waived",
+            "Two are of the family lab.",
+        ):
+            assert told in text, told
+        assert "All on one machine." not in text  # of the rule that is waived
+
     def test_a_relay_with_what_it_does(self, visitor: Client, relays: list[Node]) -> None:
         now = timezone.now()
         store_overlay_status([(relays[0].id, status(relays, relayed_bytes=0))], now - 2 * SECOND)
@@ -114,10 +127,12 @@ class TestPage:
             )
         body = read(visitor)
         rows = [words(row) for row in re.findall(r'<tr data-testid="relay-row-.*?</tr>', body, re.DOTALL)]
-        assert "guard" in rows[0] and "12.3 Mbit/s" in rows[0] and "Reached By relay-2" in rows[0]
+        assert "guard" in rows[0] and "12.3 Mbit/s" in rows[0] and "Reached" in rows[0]
         assert "2.0\xa0KB/s" in body
         assert "Not reached No way. By relay-2" in rows[1] and "not measured yet" in rows[1]
         assert "Not tried yet" in rows[2]
+        whole = words(read(visitor, "/services/onion/relays"))
+        assert "Reached By relay-2" in whole and "4.0 KB in all" in whole
 
     def test_one_that_is_away_is_not_called_reached(self, visitor: Client, relays: list[Node]) -> None:
         now = timezone.now()
@@ -159,7 +174,7 @@ class TestPage:
                 )
         text = words(read(visitor).partition('id="onion-trials"')[2])
         assert "2 relays of its own choice Under way" in text
-        assert "relay-1 entry · region-1 relay-2 exit · region-2 Failed relay-1 refused." in text
+        assert "relay-1 region-1 relay-2 region-2 Failed relay-1 refused." in text
         assert "Echoed built in 23.4 ms" in text
 
     def test_many_measurements_do_not_push_trials_out(self, visitor: Client, relays: list[Node]) -> None:
@@ -174,7 +189,8 @@ class TestPage:
     def test_a_relay_that_is_no_node_is_named_by_its_key(self, visitor: Client, relays: list[Node]) -> None:
         stranger = Node(public_key="ab" * 32)
         store_overlay_status([(relays[0].id, status([stranger, *relays[1:]]))], timezone.now())
-        assert "abababab… entry" in words(read(visitor))
+        assert "abababab… relay-1 region-1" in words(read(visitor))
+        assert "abababab… entry" in words(read(visitor, "/services/onion/circuits?node=relay-0"))
 
     def test_what_agents_say_is_text(self, visitor: Client, relays: list[Node]) -> None:
         evil = "<script>alert(1)</script>"
@@ -202,7 +218,7 @@ class TestMany:
         assert shown == [node.id for node in fleet[: circuits.NODES_SHOWN]]
         assert "The circuits of the 10 nodes with the newest word; ask for any other by its name." in body
         assert body.count('class="circuit"') == circuits.NODES_SHOWN * circuits.CIRCUITS_OF_EACH
-        assert "46 more circuits" in body
+        assert "Show all 50 circuits" in body
 
     def test_those_that_left_the_fleet_are_not_among_them(self, visitor: Client, fleet: list[Node]) -> None:
         Node.objects.filter(id=fleet[0].id).update(archived_at=timezone.now())
@@ -278,8 +294,8 @@ def test_relays_page_by_page(visitor: Client, make_fleet: MakeFleet) -> None:
     assert "120 in the directory" in body
     first = read(visitor)
     assert first.count('data-testid="relay-row-') == FIRST_SHOWN
-    assert "the first 20 in the directory" in first
-    assert 'href="/services/onion/relays">All relays' in first
+    assert f"the first {FIRST_SHOWN} in the directory" in first
+    assert 'href="/services/onion/relays">Show all relays' in first
     assert 'role="alert"' in read(visitor, "/services/onion/relays?after=x", 400)
 
 
@@ -345,7 +361,7 @@ def test_a_word_of_a_strange_time_is_shown(visitor: Client, relays: list[Node]) 
     strange = told.guards[0].__class__(identity=b"z" * 32, since=0.0, until=1e300, reached=False)
     told.guards.append(strange)
     store_overlay_status([(relays[0].id, told)], timezone.now())
-    assert "9999" in read(visitor)
+    assert "9999" in read(visitor, "/services/onion/circuits?node=relay-0")
     assert OverlayState.objects.count() == 1
     assert not Trial.objects.exists()
 
@@ -362,6 +378,7 @@ def test_a_guard_that_was_set_aside_says_why(visitor: Client, relays: list[Node]
         )
     )
     store_overlay_status([(relays[0].id, told)], timezone.now())
-    page = read(visitor)
+    assert "Set aside: it carried &lt;none&gt; on." in read(visitor)
+    page = read(visitor, "/services/onion/circuits?node=relay-0")
     assert "Set aside: it carried &lt;none&gt; on." in page
     assert words(page).count("Set aside") == 2
