@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -358,6 +360,21 @@ async def test_strangers_of_one_network_take_places_from_one_another(
         await loop.sock_sendall(slow, channel.outgoing())
         async with asyncio.timeout(WAIT_S):
             assert await loop.sock_recv(slow, 100), "who came first has his place still, and is answered"
+
+
+@pytest.mark.asyncio
+async def test_strangers_who_were_shown_out_are_forgotten_at_once(tmp_path: Path) -> None:
+    """Hundreds may come in a second, and each costs what TLS keeps for a connection."""
+    gc.disable()
+    try:
+        one = LinkLimits(handshakes=1)
+        async with Node(tmp_path, "a", limits=one, times=PATIENT) as a, strangers(a, "127.0.0.1"):
+            await comes_true(lambda: len(a.links._connected) == 1)
+            [link] = map(weakref.ref, a.links._connected)
+            async with strangers(a, "127.0.0.1"):
+                await comes_true(lambda: link() is None)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.asyncio
