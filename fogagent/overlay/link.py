@@ -7,23 +7,16 @@ stops the peer, whose link then is `full`. So nobody keeps more than a few hundr
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from typing import Protocol
 
 from fogagent.overlay.frames import FrameReader, Kind, frame_header
 from fogagent.overlay.link_errors import LinkEnded, LinkError
+from fogagent.overlay.link_writer import LinkWriter
 from fogagent.overlay.liveness import Due, LinkTimes, Liveness
 from fogagent.overlay.secure import SecureChannel
 
-HIGH_WATER = 256 * 1024
-"""With more than this waiting for the network, a link is full."""
-BATCH_BYTES = 64 * 1024
-"""With so much to send, the end of the loop's turn is not waited for."""
-SLICE_BYTES = 128 * 1024
-"""So much is encrypted at once. TLS keeps buffers of the largest size they ever had, for each link."""
 TLS_BACKLOG = 64 * 1024
 """What TLS itself may owe a peer that does not read, such as answers to changes of keys."""
 
@@ -66,14 +59,10 @@ class Link(asyncio.BufferedProtocol):
         self._stage = Stage.HANDSHAKE
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader()
-        self._queue: list[bytes] = []
-        self._queued = 0
-        self._flush_due = False
-        self._blocked = False  # bytes wait for the network: nothing more is encrypted
         self._held = False
         self._kept = 0
         self._liveness = Liveness.from_now(self._loop.time())
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._writer = LinkWriter(channel, self._liveness, self._end)
         self._error: LinkError | None = None
         self.ready: asyncio.Future[LinkError | None] = self._loop.create_future()
         """Done when the link is open, or when it will never be, with the reason."""
@@ -97,35 +86,28 @@ class Link(asyncio.BufferedProtocol):
         """
         header = frame_header(kind, len(payload))
         if self._stage is Stage.OPEN:
-            self.touch()
-            self._put(header, payload)
+            self._liveness.used_at = self._loop.time()
+            self._writer.put(header, payload)
 
     @property
     def buffered(self) -> int:
         """Bytes that wait in this process for the network."""
-        unsent = self._transport.get_write_buffer_size() if self._transport and self._blocked else 0
-        return self._queued + unsent
+        return self._writer.buffered
 
     @property
     def full(self) -> bool:
-        return self._blocked and self.buffered > HIGH_WATER
+        return self._writer.blocked and self._writer.full  # the first is asked before each cell, and quick
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """Call once, as soon as the link is not full, or is over; never from within this call.
 
         Those who wait are called in their order, and no further once one of them has filled the link again.
         """
-        if self.full:
-            self._waiting.append(callback)
-        else:
-            self._loop.call_soon(callback)
+        self._writer.on_room(callback)
 
     async def room(self) -> None:
         """Return when the link is not full, or is over."""
-        while self.full:
-            room: asyncio.Future[None] = self._loop.create_future()
-            self.on_room(partial(_wake, room))
-            await room
+        await self._writer.room()
 
     def hold(self) -> None:
         """Read no further. No frame is handed over after this, until `go_on`."""
@@ -160,7 +142,9 @@ class Link(asyncio.BufferedProtocol):
     def check(self, times: LinkTimes) -> None:
         """To be called now and then: say that we are there, or end a link that is dead or of no use."""
         now = self._loop.time()
-        match self._liveness.due(now, times, kept=self._kept > 0, held=self._held, blocked=self._blocked):
+        match self._liveness.due(
+            now, times, kept=self._kept > 0, held=self._held, blocked=self._writer.blocked
+        ):
             case Due.KEEP_ALIVE:
                 self._keep_alive()
             case Due.SILENT:
@@ -176,7 +160,7 @@ class Link(asyncio.BufferedProtocol):
         if self._stage is Stage.ENDED:  # while it was being made
             transport.abort()
             return
-        transport.set_write_buffer_limits(high=0)  # what the network does not take stays here, unencrypted
+        self._writer.connected(transport)
         self._shake_hands()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -191,12 +175,10 @@ class Link(asyncio.BufferedProtocol):
             self._hand_over()
 
     def pause_writing(self) -> None:
-        self._blocked = True
+        self._writer.blocked = True
 
     def resume_writing(self) -> None:
-        self._blocked = False
-        self._flush()
-        self._call_those_waiting()
+        self._writer.unblock()
 
     def eof_received(self) -> None:
         self._end(LinkEnded("The connection was lost."))
@@ -205,21 +187,20 @@ class Link(asyncio.BufferedProtocol):
         was_open = bool(self.peer)
         error = self._error or LinkEnded("The connection was lost.")
         self._stage, self._error = Stage.ENDED, error
-        self._blocked = False
-        self._drop_queue()
+        self._writer.drop()
         if not self.ready.done():
             self.ready.set_result(error)
         try:
             self._owner.forget(self, was_open, error)
         finally:
-            self._call_those_waiting()
+            self._writer.call_those_waiting()
 
     # From the first byte to the first frame
 
     def _shake_hands(self) -> None:
         try:
             certificate = self._channel.shake_hands()
-            self._write(self._channel.outgoing())
+            self._writer.write(self._channel.outgoing())
             if certificate is None:
                 return
             self.certificate = certificate
@@ -231,6 +212,9 @@ class Link(asyncio.BufferedProtocol):
             return
         self._keep_alive()
         self._hand_over()
+
+    def _keep_alive(self) -> None:
+        self._writer.put(frame_header(Kind.KEEP_ALIVE, 0), b"")
 
     def _begin(self) -> None:
         """The peer is who it should be, and wants us: only now others may see the link."""
@@ -277,57 +261,10 @@ class Link(asyncio.BufferedProtocol):
 
     def _answer(self) -> None:
         """Send what TLS has to say after reading, such as a change of keys."""
-        if not self._blocked:
-            self._write(self._channel.outgoing())
+        if not self._writer.blocked:
+            self._writer.write(self._channel.outgoing())
         elif self._channel.unsent > TLS_BACKLOG:
             self._end(LinkEnded("The peer asks TLS for answers and does not read them."))
-
-    # Writing
-
-    def _keep_alive(self) -> None:
-        self._put(frame_header(Kind.KEEP_ALIVE, 0), b"")
-
-    def _put(self, header: bytes, payload: bytes) -> None:
-        """Frames of one turn of the loop leave together: fewer and larger records, fewer system calls."""
-        self._queue += (header, payload)
-        self._queued += len(header) + len(payload)
-        if self._blocked:
-            return
-        if self._queued >= BATCH_BYTES:
-            self._flush()
-        elif not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_due = False
-        if self._blocked or not self._queue:
-            return
-        plain = memoryview(b"".join(self._queue))
-        self._drop_queue()
-        self._liveness.said_at = self._loop.time()
-        try:
-            for start in range(0, len(plain), SLICE_BYTES):
-                self._write(self._channel.encrypt(plain[start : start + SLICE_BYTES]))
-        except LinkError as error:
-            self._end(error)
-
-    def _drop_queue(self) -> None:
-        self._queue.clear()
-        self._queued = 0
-
-    def _write(self, wire: bytes) -> None:
-        if wire and self._transport is not None:
-            self._transport.write(wire)
-
-    def _call_those_waiting(self) -> None:
-        """A fault of one of them is told to the event loop, and the others have its next turn."""
-        try:
-            while self._waiting and not self.full:
-                self._waiting.popleft()()
-        finally:
-            if self._waiting and not self.full:
-                self._loop.call_soon(self._call_those_waiting)
 
     # The end
 
@@ -335,18 +272,13 @@ class Link(asyncio.BufferedProtocol):
         if self._stage is Stage.ENDED:
             return
         self._error = error
-        self._flush()
+        self._writer.flush()
         self._stage = Stage.ENDED
         if self._transport is None:
             return
-        if not self._blocked:
-            self._write(self._channel.say_goodbye())
-        if self._blocked:
+        if not self._writer.blocked:
+            self._writer.write(self._channel.say_goodbye())
+        if self._writer.blocked:
             self._transport.abort()  # it may never read what waits for it
         else:
             self._transport.close()
-
-
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
