@@ -18,7 +18,7 @@ from fogagent.client.errors import ClientError
 from fogagent.client.following import Follower, exit_code
 from fogagent.client.keyring import Keyring
 from fogagent.client.options import PUBLIC
-from fogagent.client.panel_key import check_shown, known_relays
+from fogagent.client.panel_key import accept_older, check_shown, known_relays
 from fogagent.client.private import PrivateTasks
 from fogagent.client.private_following import PrivateFollower
 from fogagent.client.quotes import quote, told
@@ -151,6 +151,14 @@ def reseal(args: argparse.Namespace) -> int:
     with _panel() as api:
         reserved = _private(api).reseal(api.task(args.task))
     show.notice(f"task {args.task} is sealed again, for {reserved.names}")
+    return 0
+
+
+@_explained
+def accept_directory(args: argparse.Namespace) -> int:
+    with _panel() as api:
+        accept_older(api, args.version)
+    show.notice(f"version {args.version} of the panel's directory is gone by; older ones are refused")
     return 0
 
 

@@ -21,6 +21,7 @@ def add_parsers(commands: _Commands) -> None:
     _add_tasks(commands)
     _add_logs(commands)
     _add_reseal(commands)
+    _add_accept_directory(commands)
     _add_nodes(commands)
     _add_cancel(commands)
     _add_tunnels(commands)
@@ -31,7 +32,7 @@ def add_parsers(commands: _Commands) -> None:
 
 def _command(commands: _Commands, name: str, help: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    parser.set_defaults(act=f"fogagent.client.commands:{name}")
+    parser.set_defaults(act=f"fogagent.client.commands:{name.replace('-', '_')}")
     return parser
 
 
@@ -99,6 +100,16 @@ def _add_reseal(commands: _Commands) -> None:
     parser = _command(commands, "reseal", "seal a private task for other nodes when its own are gone")
     parser.epilog = "The keys must be on this machine. Whoever follows a task need not do this."
     parser.add_argument("task", metavar="ID", type=int)
+
+
+def _add_accept_directory(commands: _Commands) -> None:
+    help = "seal by an older directory of nodes than the panel gave before"
+    parser = _command(commands, "accept-directory", help)
+    parser.epilog = (
+        "For a panel that was restored from a backup, as its operator says: what it gave last is forgotten, "
+        "and only what is older than this version is refused from then on."
+    )
+    parser.add_argument("version", metavar="VERSION", type=int, help="as the refusal names it")
 
 
 def _add_nodes(commands: _Commands) -> None:

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from fogagent.client import settings, show
 from fogagent.client.api import Api
+from fogagent.client.directory_mark import DirectoryMark, OlderDirectory, Seen
 from fogagent.client.errors import ClientError
-from fogagent.overlay.directory import BadDirectory, Relay, judge
+from fogagent.overlay.directory import BadDirectory, Directory, Relay, in_utc, judge
 
 
 class KeyChanged(ClientError):
@@ -42,16 +43,72 @@ def known_relays(api: Api) -> Mapping[bytes, Relay]:
     """Those of the directory that the panel gives now, by identity.
 
     Raises:
-        KeyChanged, ClientError: the panel shows another key, or its directory is not to be trusted.
+        KeyChanged, OlderDirectory, ClientError: the panel shows another key, or its directory is not to be
+            trusted.
     """
     key = _pinned(api)
+    mark = DirectoryMark(key)
+    # Before the panel is asked: what another program sees meanwhile may be newer than our answer.
+    newest = _newest(mark)
+    given = _given(api, key)
+    if newest is not None and given.version < newest.version:
+        raise OlderDirectory(given, newest)
+    _note(mark, given)
+    return given.relays
+
+
+def accept_older(api: Api, version: int) -> None:
+    """From now on go by this version, which the panel must give now. Raises ClientError."""
+    key = _pinned(api)
+    given = _given(api, key)
+    if given.version != version:
+        raise ClientError(
+            f"The panel gives version {given.version} of its directory now, of {in_utc(given.made_at)}, not "
+            f"{version}. Nothing was changed."
+        )
+    mark = DirectoryMark(key)
+    try:
+        mark.go_by(_seen(given))
+    except OSError as error:
+        raise ClientError(f"That cannot be kept in {mark.path}: {error}. Nothing was changed.") from error
+
+
+def _given(api: Api, key: bytes) -> Directory:
+    """What the panel gives now, once it is known to be by this key."""
     try:
         directory, _ = judge(None, api.relay_directory(), key, time.time())
     except BadDirectory as error:
         raise ClientError(
             f"The panel's directory of nodes is refused, so nothing was sealed. {error}"
         ) from error
-    return directory.relays
+    return directory
+
+
+def _newest(mark: DirectoryMark) -> Seen | None:
+    try:
+        return mark.newest()
+    except (OSError, ValueError) as error:
+        show.notice(
+            f"Which directory the panel gave last cannot be read from {mark.path}: {error}. An older one "
+            "would not be noticed now.",
+            style="yellow",
+        )
+        return None
+
+
+def _note(mark: DirectoryMark, given: Directory) -> None:
+    try:
+        mark.note(_seen(given))
+    except OSError as error:
+        show.notice(
+            f"Which directory the panel gave cannot be kept in {mark.path}: {error}. An older one would not "
+            "be noticed next time.",
+            style="yellow",
+        )
+
+
+def _seen(given: Directory) -> Seen:
+    return Seen(given.version, given.made_at, time.time())
 
 
 def _pinned(api: Api) -> bytes:

@@ -81,10 +81,19 @@ class PrivateTasks:
         reserved = _as_asked(answer, prepared.privacy, prepared.terms)
         wraps = self._wraps(prepared.task.key, reserved)
         keys = _keys_of(prepared).sealed_for(reserved.to_seal_for())
-        self._keyring.keep(keys)
+        self._keep(keys)
         task = self._api.hand_in(reserved.reservation, prepared.task.content, wraps)
         self._note_number(keys, task["id"])
         return task
+
+    def _keep(self, keys: TaskKeys) -> None:
+        try:
+            self._keyring.keep(keys)
+        except OSError as error:
+            raise ClientError(
+                f"The keys of the task cannot be kept in {self.folder}: {error}. Nobody could open its "
+                "result without them, so nothing was handed in."
+            ) from error
 
     def reseal(self, task: Json) -> Reserved:
         """Wrap the key of a task for other nodes, and return these. Raises as `hand_in` does."""

@@ -14,6 +14,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -120,6 +121,14 @@ class BadDirectory(Exception):
         self.sentence = sentence
 
 
+def in_utc(at: float) -> str:
+    """A time as people compare it with their clock. ``at`` is seconds since the epoch."""
+    try:
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):
+        return f"{at:g} s since 1970"  # no calendar has it
+
+
 # --- What is signed --------------------------------------------------------------------------------
 
 _HEAD = struct.Struct(">32s32s32sQQ6H")
@@ -202,11 +211,10 @@ def apply(held: Directory | None, changes: Changes, panel_key: bytes, now: float
     _check_form(changes)
     _check_signature(changes, panel_key)
     if now >= changes.expires_at:
-        ago = now - changes.expires_at
         raise BadDirectory(
             Refusal.EXPIRED,
-            f"The directory {changes.version} expired {ago:.0f} s ago. If the panel works, this machine's "
-            "clock is ahead.",
+            f"The directory {changes.version} expired on {in_utc(changes.expires_at)}, and here it is "
+            f"{in_utc(now)}. If the panel works, this machine's clock is ahead.",
         )
     if held is not None and changes.version <= held.version:
         raise BadDirectory(

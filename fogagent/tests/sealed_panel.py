@@ -53,6 +53,8 @@ class SealedPanel:
         self.nodes = [Node("atlas"), Node("brook")]
         self.listed = list(self.nodes)
         """Those in the directory."""
+        self.version = 3
+        """Of the directory."""
         self.level = {
             "level": "private",
             "refusal": "",
@@ -97,7 +99,7 @@ class SealedPanel:
             for number, node in enumerate(self.listed, start=1)
         )
         now = time.time()
-        return encode_changes(signed(relays, 3, made_at=now - 60, expires_at=now + 3600))
+        return encode_changes(signed(relays, self.version, made_at=now - 60, expires_at=now + 3600))
 
     def asked_first(self) -> dict[str, Any]:
         body: dict[str, Any] = self.posts("/api/v1/reservations")[0].body
