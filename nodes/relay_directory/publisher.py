@@ -12,7 +12,7 @@ from django.utils import timezone
 from fogpanel.threads import Tireless
 from fogpanel.wakes import Key, on_wake
 from nodes.relay_directory.facts import RELAY_CHANGED
-from nodes.relay_directory.publishing import newest_number, pause_s, publish
+from nodes.relay_directory.publishing import newest_number, pause_s, publish, publish_anew
 
 GATHER_S = 1.5
 """Before the first version: the nodes of a fog that starts come one after the other, and one that came late
@@ -25,11 +25,15 @@ class Publisher(Tireless):
     def __init__(self) -> None:
         super().__init__("publisher")
         self._something = threading.Event()
+        self._has_begun = False
 
     def wake(self, _: frozenset[Key] = frozenset()) -> None:
         self._something.set()
 
     def turn(self) -> None:
+        if not self._has_begun:
+            publish_anew(timezone.now())  # the database may have been put back while no process ran
+            self._has_begun = True
         self._something.wait(timeout=LOOK_S)
         self._something.clear()
         if not newest_number():

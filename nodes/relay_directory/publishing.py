@@ -123,6 +123,18 @@ def publish(now: datetime) -> int | None:
     return _store(draft, newest.version if newest else 0, now)
 
 
+def publish_anew(now: datetime) -> int | None:
+    """Make a new version also where nothing changed; None where there is none yet, or one came just now.
+
+    After the database was put back, agents and clients have seen newer versions than it has and go by no
+    older one. Numbers are times, so that whatever is made now is newer than all of them.
+    """
+    newest = newest_version()
+    if newest is None or _is_fresh(newest, now):
+        return None
+    return _store(_draft(_look(now), now), newest.version, now)
+
+
 def _pause_s(relays: int) -> float:
     return max(PAUSE_S, relays / RELAYS_PER_S)
 

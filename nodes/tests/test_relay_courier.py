@@ -162,7 +162,9 @@ def test_whoever_makes_versions_looks_when_it_is_woken(
     make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[object] = []
+    anew: list[object] = []
     monkeypatch.setattr(publishers, "publish", looks.append)
+    monkeypatch.setattr(publishers, "publish_anew", anew.append)
     monkeypatch.setattr(publishers, "pause_s", lambda: 0.0)
     publisher = Publisher()
     for _ in range(3):
@@ -170,3 +172,6 @@ def test_whoever_makes_versions_looks_when_it_is_woken(
     publisher.turn()
     assert len(looks) == 1
     assert not publisher._something.is_set()
+    publisher.wake()
+    publisher.turn()
+    assert (len(anew), len(looks)) == (1, 2)  # once a process

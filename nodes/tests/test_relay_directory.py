@@ -113,6 +113,24 @@ def test_a_number_is_never_given_out_twice_whatever_the_clock_does(make_node: Ma
     assert publish(NOW - 6 * HOUR) == first + 1
 
 
+def test_a_panel_that_was_put_back_is_soon_above_all_that_others_have_seen(make_node: MakeNode) -> None:
+    say(make_node())
+    publish(NOW)
+    held = directory()
+    assert held.version == publishing.newest_number()
+    assert publishing.publish_anew(LATER - SECOND) is None  # one came just now
+    assert publishing.publish_anew(LATER) == held.version + PAUSE_S
+    seen = directory(held)
+    assert seen.relays == held.relays
+    DirectoryVersion.objects.exclude(version=held.version).delete()  # as a backup has it
+    assert publish(LATER + HOUR) is None
+    assert publishing.publish_anew(LATER + HOUR) == seen.version + HOUR.total_seconds()
+
+
+def test_a_panel_without_a_directory_makes_none_only_because_it_is_started(make_node: MakeNode) -> None:
+    assert publishing.publish_anew(NOW) is None
+
+
 # --- Who takes part ----------------------------------------------------------------------------------
 
 
