@@ -177,7 +177,7 @@ def test_sizes_are_those_of_the_buckets(lab: Page) -> None:
 
 SEAL = """async ({ terms, inside, reserved, directory, panelKey, now }) => {
   const text = { ...inside, payload: lab.hex(inside.payload), stdin: lab.hex(inside.stdin) };
-  const relays = await lab.directory.judge(lab.hex(directory), lab.hex(panelKey), now);
+  const { relays } = await lab.directory.judge(lab.hex(directory), lab.hex(panelKey), now);
   const sealed = await lab.task.sealTask(terms, text);
   const wraps = await lab.task.wrapsFor(sealed, reserved, relays);
   const size = lab.task.taskSize(terms, text, text.payload.length, text.stdin.length);
@@ -362,7 +362,7 @@ def test_nothing_is_wrapped_for_a_key_with_which_everybody_shares_the_same_secre
 
 
 JUDGE = """async ([encoded, key, now]) => lab.safely(async () => {
-  const relays = await lab.directory.judge(lab.bytes.fromBase64(encoded), lab.hex(key), now);
+  const { relays } = await lab.directory.judge(lab.bytes.fromBase64(encoded), lab.hex(key), now);
   return [...relays].map(([identity, relay]) => [identity, lab.toHex(relay.sealing_key)]);
 })"""
 RELAYS = by_identity([

@@ -2,7 +2,7 @@
 //
 // A task's keys are kept before the panel hears of it, under the hash of its sealed content, which the panel tells of
 // every task: so they are found even if the answer with the task's number was lost. Beside them is the panel's key as
-// it was first seen from here.
+// it was first seen from here, and by that key the newest version of its directory that was.
 
 import { fromBase64, fromHex, toBase64, toHex } from "../sealing/bytes.js";
 import { answer, PANEL, TASKS, within } from "./database.js";
@@ -61,6 +61,30 @@ export const pinnedKey = (shown) => within(PANEL, "readwrite", async (store) => 
 });
 
 export const trust = (key) => within(PANEL, "readwrite", (store) => answer(store.put(key, "key")));
+
+// Whether anything was sealed here before.
+export const knowsPanel = async () => (await within(PANEL, "readonly", (store) => answer(store.count("key")))) > 0;
+
+// The newest directory that was seen here of the panel with this key: {version, made_at, seen_at}, times in seconds since
+// 1970; undefined where none was. It stands in a store that older pages leave alone.
+export const seenDirectory = (panelKey) => within(PANEL, "readonly", (store) => answer(store.get(directoryOf(panelKey))));
+
+// Keep it unless a newer one is: of two tabs at once, either may come last.
+export async function noteDirectory(panelKey, given) {
+  const isNewer = (seen) => !seen || given.version > seen.version;
+  if (!isNewer(await seenDirectory(panelKey))) return; // as most often, and nothing is to be written
+  await within(PANEL, "readwrite", async (store) => {
+    if (isNewer(await answer(store.get(directoryOf(panelKey))))) await put(store, panelKey, given);
+  });
+}
+
+// Keep it, whatever was seen before.
+export const goByDirectory = (panelKey, given) => within(PANEL, "readwrite", (store) => put(store, panelKey, given));
+
+const put = (store, panelKey, { version, made_at }) =>
+  answer(store.put({ version, made_at, seen_at: Date.now() / 1000 }, directoryOf(panelKey)));
+
+const directoryOf = (panelKey) => `directory of ${toHex(panelKey)}`;
 
 // --- As a file, in the format of the command line's keyring (fogagent/client/keyring.py) ------------------------------
 

@@ -1,7 +1,9 @@
 // The page of the keys that this browser holds: of which tasks they are, how those stand, and deleting them.
 
 import * as keyring from "./keyring.js";
-import { get } from "./panel.js";
+import { get, panelKey } from "./panel.js";
+
+document.documentElement.dataset.moduleRuns = ""; // see not-run.js
 
 const AT_ONCE = 6; // tasks that the panel is asked about
 const ENDED = ["succeeded", "failed", "cancelled", "expired", "forgotten"];
@@ -22,6 +24,7 @@ async function begin() {
   show();
   mayGo.hidden = !held.length || (await keyring.last());
   await askAbout([...held]);
+  if (held.length) await panelKey(); // or it is said that these may be of another panel's tasks
 }
 
 const newestFirst = (one, other) => (other.kept_at ?? 0) - (one.kept_at ?? 0) || (other.task ?? 0) - (one.task ?? 0);

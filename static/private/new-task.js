@@ -1,9 +1,10 @@
 // The form of a new task: chooses among the privacy levels, and hands a private task in, sealed, in place of the browser.
 
+import { BadDirectory } from "../sealing/errors.js";
 import { whyNot } from "./ability.js";
 import { showCosts } from "./costs.js";
 import * as keyring from "./keyring.js";
-import { KeyChanged } from "./panel.js";
+import { Doubt, KeyChanged, knownRelays, OlderDirectory } from "./panel.js";
 import { handIn } from "./private-tasks.js";
 import { levelOf, readSubmission } from "./submission.js";
 
@@ -14,9 +15,12 @@ const FIELDS = { argv: "command", module: "upload" }; // what errors are about, 
 const form = document.querySelector(".task-form");
 const levels = document.getElementById("field-privacy");
 const notice = document.getElementById("seal-notice");
+const doubt = document.getElementById("seal-doubt");
 const progress = document.getElementById("seal-progress");
 const button = form.querySelector("[data-testid=task-submit]");
+document.documentElement.dataset.moduleRuns = ""; // before anything is waited for: see not-run.js
 let isBusy = false;
+let doubted = null; // the error that says why nothing is sealed for the nodes that the panel names
 
 form.addEventListener("submit", onSubmit);
 const why = await whyNot();
@@ -39,20 +43,66 @@ function begin() {
   setInterval(() => { if (!document.hidden) refresh(true); }, AGAIN_MS);
   offer(); // only now: what was chosen before could have been sent open
   refresh();
+  look();
+  doubt.querySelector("[data-way=key]").addEventListener("click", () => accept(KeyChanged));
+  document.getElementById("accept-older").addEventListener("submit", (event) => { // once somebody has said yes (static/fogpanel.js)
+    event.preventDefault();
+    accept(OlderDirectory);
+  });
   window.addEventListener("pageshow", ({ persisted }) => { if (persisted) setBusy(false); }); // somebody came back
 }
 
 async function refresh(anew = false) {
   await showCosts(form, levels, anew).catch(() => {}); // what is shown stays
   offer();
+  if (anew && doubted) await look();
 }
 
-// What is sealed can be chosen where the panel does not refuse it. What is chosen already stays so: then the panel
-// refuses when it is asked for nodes.
+// What is sealed can be chosen where the panel does not refuse it, and nothing speaks against the panel. What is chosen
+// already stays so: then it is refused when it is handed in.
 function offer() {
   for (const level of levels.querySelectorAll("[data-level]")) {
     const input = level.querySelector("input");
-    input.disabled = !input.checked && !level.querySelector(".refusal").hidden;
+    const isSealed = level.dataset.level !== "public";
+    input.disabled = !input.checked && (!level.querySelector(".refusal").hidden || (isSealed && doubted !== null));
+  }
+}
+
+// --- Whether the panel is to be gone by ------------------------------------------------------------------------------
+
+// Where something was sealed here before, it is known before anybody fills the form that nothing would be now. A panel
+// that does not answer, or has no directory, is not doubted: what else is wrong is said when it is handed in.
+async function look() {
+  try {
+    if (!(await keyring.knowsPanel())) return;
+    await knownRelays();
+    suspect(null);
+  } catch (error) {
+    if (isDoubt(error)) suspect(error);
+  }
+}
+
+function isDoubt(error) {
+  return error instanceof Doubt || error instanceof BadDirectory;
+}
+
+function suspect(error) {
+  doubted = error;
+  doubt.hidden = error === null;
+  doubt.querySelector("[data-text]").textContent = error?.message ?? "";
+  doubt.querySelector("[data-way=key]").hidden = !(error instanceof KeyChanged);
+  doubt.querySelector("[data-way=directory]").hidden = !(error instanceof OlderDirectory);
+  offer();
+}
+
+// What is doubted may have become something else while somebody was asked.
+async function accept(kind) {
+  if (!(doubted instanceof kind)) return;
+  try {
+    await doubted.accept();
+    suspect(null);
+  } catch (error) {
+    say(error.message);
   }
 }
 
@@ -92,24 +142,19 @@ function tell(what, share) {
 // --- What went wrong ----------------------------------------------------------------------------------------------
 
 function show(error) {
+  if (isDoubt(error)) {
+    suspect(error);
+    doubt.focus();
+    return;
+  }
   const marked = (error.errors ?? []).filter(mark);
   say(marked.length ? "The task was not handed in: see the fields marked below." : error.message);
-  if (error instanceof KeyChanged) offerTrust(error.shown);
 }
 
 function say(sentence) {
   notice.querySelector("[data-text]").textContent = sentence;
   notice.hidden = false;
   notice.focus();
-}
-
-function offerTrust(key) {
-  const trust = notice.querySelector("[data-trust]");
-  trust.hidden = false;
-  trust.onclick = async () => {
-    await keyring.trust(key);
-    forget();
-  };
 }
 
 // Put a sentence beside its field; whether there is one.
@@ -130,7 +175,6 @@ function mark({ field, message }) {
 
 function forget() {
   notice.hidden = true;
-  notice.querySelector("[data-trust]").hidden = true;
   for (const sentence of form.querySelectorAll("[data-marked]")) sentence.remove();
   for (const input of form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
 }

@@ -1,7 +1,7 @@
 // Speaking with the panel: its API, with the session of this page, and its signed directory of nodes.
 
 import { fromBase64, toHex } from "../sealing/bytes.js";
-import { judge } from "../sealing/directory.js";
+import { inUtc, judge } from "../sealing/directory.js";
 import * as keyring from "./keyring.js";
 
 const TRIES = 3;
@@ -18,14 +18,30 @@ export class Refused extends Error {
 // It gave no answer.
 export class Unreachable extends Error {}
 
+// What is known here speaks against the panel. `accept` has it forgotten, for who knows why that is so.
+export class Doubt extends Error {}
+
 // The panel shows another key than the one that is known here.
-export class KeyChanged extends Error {
+export class KeyChanged extends Doubt {
   constructor(known, shown) {
     super(
       `This panel shows another key than before: ${toHex(shown)}, not ${toHex(known)}. Somebody may be in between, or it was `
       + "set up anew. Nothing was sealed. Ask its operator, to whom “Add node” shows the key.",
     );
-    this.shown = shown;
+    this.accept = () => keyring.trust(shown);
+  }
+}
+
+// The panel gives an older directory than it gave before.
+export class OlderDirectory extends Doubt {
+  constructor(panelKey, given, seen) {
+    super(
+      `The panel’s directory of nodes is refused, so nothing was sealed. It is version ${given.version} of ${inUtc(given.made_at)}, `
+      + `but on ${inUtc(seen.seen_at)} version ${seen.version} of ${inUtc(seen.made_at)} was seen in this browser. Nodes may stand `
+      + "in it that were thrown out since: somebody may be in between, or the panel was restored from a backup. Then it signs a "
+      + "newer one when it is started. Ask its operator.",
+    );
+    this.accept = () => keyring.goByDirectory(panelKey, given);
   }
 }
 
@@ -37,14 +53,20 @@ export async function post(path, body, sent = () => {}) {
   return parsed(await answered("POST", path, headers, JSON.stringify(body), sent));
 }
 
-// The relays of the directory that the panel gives now, by identity. Raises BadDirectory and KeyChanged.
+// The relays of the directory that the panel gives now, by identity. Raises BadDirectory, KeyChanged and OlderDirectory.
 export async function knownRelays() {
   const key = await panelKey();
-  return judge(new Uint8Array(await answered("GET", "/relay-directory")), key, Date.now() / 1000);
+  // Before the panel is asked: what another tab sees meanwhile may be newer than our answer.
+  const seen = await keyring.seenDirectory(key);
+  const given = await judge(new Uint8Array(await answered("GET", "/relay-directory")), key, Date.now() / 1000);
+  if (seen && given.version < seen.version) throw new OlderDirectory(key, given, seen);
+  await keyring.noteDirectory(key, given);
+  return given.relays;
 }
 
 // Pinned on first use, as ssh does it: who could sign a directory in the panel's name could have everything sealed for himself.
-async function panelKey() {
+// Raises KeyChanged.
+export async function panelKey() {
   const shown = fromBase64((await get("/agents/panel")).panel_key);
   const known = await keyring.pinnedKey(shown);
   if (toHex(known) !== toHex(shown)) throw new KeyChanged(known, shown);

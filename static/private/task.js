@@ -3,7 +3,10 @@
 import { whyNot } from "./ability.js";
 import { amount, duration } from "./amounts.js";
 import * as keyring from "./keyring.js";
+import { Doubt } from "./panel.js";
 import { reseal, result } from "./private-tasks.js";
+
+document.documentElement.dataset.moduleRuns = ""; // see not-run.js
 
 const SHOWN_BYTES = 64 * 1024;
 
@@ -108,7 +111,7 @@ async function sealAgain() {
     await look();
   } catch (error) {
     told.textContent = "";
-    throw error;
+    throw error instanceof Doubt ? new Error(`${error.message} On the form of a new task it can be gone by all the same.`) : error;
   }
 }
 

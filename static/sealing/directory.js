@@ -6,8 +6,8 @@ import { BadDirectory } from "./errors.js";
 const PURPOSE = fromText("fogpanel directory v1\0");
 const MAX_RELAYS = 20_000;
 
-// The relays of a whole directory, by identity in hexadecimal. `panelKey` is the panel's, `now` seconds since the epoch.
-// Raises BadDirectory.
+// A whole directory: {version, made_at, relays}, those by identity in hexadecimal. `panelKey` is the panel's, `now`
+// seconds since the epoch. Raises BadDirectory.
 export async function judge(encoded, panelKey, now) {
   const changes = read(encoded);
   if (!(await isSigned(changes, panelKey))) {
@@ -15,15 +15,19 @@ export async function judge(encoded, panelKey, now) {
   }
   if (now >= changes.expires_at) {
     throw new BadDirectory(
-      `The directory ${changes.version} of nodes expired ${Math.round(now - changes.expires_at)} s ago. `
+      `The directory ${changes.version} of nodes expired on ${inUtc(changes.expires_at)}, and here it is ${inUtc(now)}. `
       + "If the panel works, this machine's clock is ahead.",
     );
   }
   if (!equal(await digest(changes.relays), changes.digest)) {
     throw new BadDirectory(`The directory ${changes.version} of nodes is not the one that was signed.`);
   }
-  return changes.relays;
+  const { version, made_at, relays } = changes;
+  return { version: Number(version), made_at, relays };
 }
+
+// A time as people compare it with their clock.
+export const inUtc = (seconds) => `${new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
 // Integers of 64 bits come as BigInt, all others as numbers.
 function read(encoded) {
