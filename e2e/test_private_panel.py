@@ -1,4 +1,4 @@
-"""What a browser remembers of the panel that it sealed for, and what it says when that does not fit any more."""
+"""What a browser remembers of the panel that it sealed for, and what it says when that does not fit."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ KEYRING = """async () => {
 SHOWN = re.compile(r"/api/v1/agents/panel$")
 
 
-def see_newer(page: Page, more: int) -> None:
-    """Have it keep a version that is so much above the one that the panel gives."""
+def see_newer(page: Page) -> None:
+    """Have it keep a version that is far above the one that the panel gives, which may make new ones."""
     page.evaluate(
-        f"""async (more) => {{
+        f"""async () => {{
           const keyring = await ({KEYRING})();
           const {{ panel_key }} = await (await fetch("/api/v1/agents/panel")).json();
           const key = Uint8Array.from(atob(panel_key), (character) => character.charCodeAt(0));
           const {{ version, made_at }} = await keyring.seenDirectory(key);
-          await keyring.noteDirectory(key, {{ version: version + more, made_at: made_at + more }});
-        }}""",
-        more,
+          await keyring.noteDirectory(key, {{ version: version + 1e7, made_at: made_at + 1e7 }});
+        }}"""
     )
 
 
@@ -77,32 +76,35 @@ def replaying(body: bytes) -> Any:
 
 def test_a_directory_of_before_seals_nothing_until_somebody_says_so(visit: Visit, panel: Panel) -> None:
     old = given(panel)
-    version = decode_changes(old).version
     page = visit("", "submitter")
     with changed(panel, "sealed-newcomer"):
         seal_once(page)
-        page.route(DIRECTORY, replaying(old))
-        page.goto("/tasks/new")
-        expect(page.locator(DOUBT)).to_contain_text(f"It is version {version} of 20", timeout=LIVE_S)
-        expect(page.locator(DOUBT)).to_contain_text("was seen in this browser")
-        for level in ("private", "confidential"):
-            expect(page.locator(f"#level-{level}")).to_be_disabled()
-        expect(page.locator("#level-public")).to_be_enabled()
-        way_on = page.get_by_role("button", name="Go by the older one")
-        way_on.click()
-        page.get_by_role("dialog").get_by_role("button", name="Keep it").click()
-        expect(page.locator(DOUBT)).to_be_visible()
-        way_on.click()
-        expect(page.get_by_role("dialog")).to_contain_text("Nodes that were thrown out may stand in it")
-        page.get_by_role("dialog").locator("[data-yes]").click()
-        expect(page.locator(DOUBT)).to_be_hidden()
-        fill(page, "private")
-        submit(page)
-        page.unroute(DIRECTORY)
-        seal_once(page)
-        page.route(DIRECTORY, replaying(old))  # it was accepted once, not for ever
-        page.goto("/tasks/new")
-        expect(page.locator(DOUBT)).to_be_visible(timeout=LIVE_S)
+    page.route(DIRECTORY, replaying(old))
+    page.goto("/tasks/new")
+    version = decode_changes(old).version
+    expect(page.locator(DOUBT)).to_contain_text(f"It is version {version} of 20", timeout=LIVE_S)
+    expect(page.locator(DOUBT)).to_contain_text("was seen in this browser")
+    for level in ("private", "confidential"):
+        expect(page.locator(f"#level-{level}")).to_be_disabled()
+    expect(page.locator("#level-public")).to_be_enabled()
+    go_by_the_older(page, "Keep it")
+    expect(page.locator(DOUBT)).to_be_visible()
+    go_by_the_older(page, "Go by the older one")
+    expect(page.locator(DOUBT)).to_be_hidden()
+    fill(page, "private")
+    submit(page)
+    page.unroute(DIRECTORY)
+    seal_once(page)
+    page.route(DIRECTORY, replaying(old))  # it was accepted once, not for ever
+    page.goto("/tasks/new")
+    expect(page.locator(DOUBT)).to_be_visible(timeout=LIVE_S)
+
+
+def go_by_the_older(page: Page, answer: str) -> None:
+    page.locator(DOUBT).get_by_role("button", name="Go by the older one").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Nodes that were thrown out may stand in it")
+    dialog.get_by_role("button", name=answer).click()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -112,7 +114,7 @@ def test_it_is_also_seen_when_handing_in(visit: Visit, phone: bool, dark: bool) 
     seal_once(page)
     page.goto("/tasks/new")
     fill(page, "private")
-    see_newer(page, 100)
+    see_newer(page)
     refused(page, "is refused, so nothing was sealed", DOUBT)
     expect(page.locator(DOUBT)).to_be_focused()
     expect(page.locator("#level-confidential")).to_be_disabled()
@@ -125,12 +127,12 @@ def test_a_panel_that_gives_a_newer_one_again_is_doubted_no_more(visit: Visit, p
     page = visit("", "submitter")
     with changed(panel, "sealed-latecomer"):
         seal_once(page)
-        page.route(DIRECTORY, replaying(old))
-        page.goto("/tasks/new")
-        expect(page.locator(DOUBT)).to_be_visible(timeout=LIVE_S)
-        page.unroute(DIRECTORY)
-        expect(page.locator(DOUBT)).to_be_hidden(timeout=LIVE_S)
-        expect(page.locator("#level-private")).to_be_enabled()
+    page.route(DIRECTORY, replaying(old))
+    page.goto("/tasks/new")
+    expect(page.locator(DOUBT)).to_be_visible(timeout=LIVE_S)
+    page.unroute(DIRECTORY)
+    expect(page.locator(DOUBT)).to_be_hidden(timeout=LIVE_S)
+    expect(page.locator("#level-private")).to_be_enabled()
 
 
 def test_of_two_tabs_neither_takes_back_what_the_other_has_seen(visit: Visit) -> None:
@@ -144,7 +146,7 @@ def test_of_two_tabs_neither_takes_back_what_the_other_has_seen(visit: Visit) ->
 
     def overtaken(route: Route) -> None:
         answer = route.fetch()
-        see_newer(other, 100)
+        see_newer(other)
         route.fulfill(response=answer)
 
     page.route(DIRECTORY, overtaken)
@@ -214,14 +216,15 @@ def test_who_has_sealed_nothing_here_is_not_asked_about(visit: Visit) -> None:
     with page.expect_response(re.compile("/api/v1/privacy")):
         page.goto("/tasks/new")
     expect(page.locator("#level-private")).to_be_enabled(timeout=LIVE_S)
-    assert [each.url for each in traffic.requests if DIRECTORY.search(each.url) or SHOWN.search(each.url)] == []
+    asked = [each.url for each in traffic.requests]
+    assert [url for url in asked if DIRECTORY.search(url) or SHOWN.search(url)] == []
 
 
 # --- Browsers that do not run our modules ------------------------------------------------------------------
 
 
 def without_modules(page: Page) -> None:
-    """As browsers see the pages that do not know what a module is: a script of a kind that they do not run."""
+    """As browsers see the pages that know no modules: their scripts are of a kind that is not run."""
 
     def hide(route: Route) -> None:
         answer = route.fetch()

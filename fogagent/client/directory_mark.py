@@ -21,7 +21,7 @@ from fogagent.overlay.directory import Directory, Version, in_utc
 
 
 class Seen(Value, frozen=True):
-    """Times are seconds since the epoch: when the panel made it, by its clock, and when we saw it, by ours."""
+    """Times are seconds since the epoch: the panel made it by its clock, and we saw it by ours."""
 
     version: Version
     made_at: Seconds
@@ -33,12 +33,12 @@ class OlderDirectory(ClientError):
 
     def __init__(self, given: Directory, seen: Seen) -> None:
         super().__init__(
-            f"The panel's directory of nodes is refused, so nothing was sealed. It is version {given.version} "
-            f"of {in_utc(given.made_at)}, but on {in_utc(seen.seen_at)} version {seen.version} of "
-            f"{in_utc(seen.made_at)} was seen from here. Nodes may stand in it that were thrown out since: "
-            "somebody may be in between, or the panel was restored from a backup. Then it signs a newer one "
-            "when it is started. Ask its operator; if this one is to be gone by all the same: "
-            f"./fog accept-directory {given.version}"
+            "The panel's directory of nodes is refused, so nothing was sealed. It is version "
+            f"{given.version} of {in_utc(given.made_at)}, but on {in_utc(seen.seen_at)} version "
+            f"{seen.version} of {in_utc(seen.made_at)} was seen from here. Nodes may stand in it that were "
+            "thrown out since: somebody may be in between, or the panel was restored from a backup. Then it "
+            "signs a newer one when it is started. Ask its operator; if this one is to be gone by all the "
+            f"same: ./fog accept-directory {given.version}"
         )
 
 

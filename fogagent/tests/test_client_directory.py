@@ -68,7 +68,7 @@ def test_an_older_directory_is_refused_with_what_was_seen_and_when(
     assert run(script) == 1
     said = capsys.readouterr().err
     day = time.strftime("%Y-%m-%d", time.gmtime(before.seen_at))
-    assert f"It is version 4 of 20" in said and f"on {day} " in said
+    assert "It is version 4 of 20" in said and f"on {day} " in said
     assert "version 5 of" in said and "was seen from here" in said
     assert "./fog accept-directory 4" in said
     assert handed_in(panel) == 3 and kept() == 5
