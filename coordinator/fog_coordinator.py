@@ -8,22 +8,21 @@ loses is returned and planned again.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from coordinator.errors import DerivedStatus, DuplicateNode, DuplicateTask, UnknownNode
+from coordinator.errors import DerivedStatus, DuplicateNode, UnknownNode
 from coordinator.fleet import Fleet
 from coordinator.interface import Health, IFogCoordinator, TaskPlace
 from coordinator.planning import BY_COUNTS, FULLY, Explain, plan, preview
 from coordinator.queueing import in_turn
 from coordinator.requests import answer
 from coordinator.status import derive_status, status_counts
+from coordinator.sweeping import INTERVAL_S, Sweeping
 from coordinator.topology import take_topology
 from coordinator.values import (
     Availability,
@@ -37,24 +36,13 @@ from coordinator.values import (
     Task,
     TaskId,
 )
-
-logger = logging.getLogger(__name__)
+from coordinator.workload import Workload
 
 # Stores the placements and returns the tasks whose placement holds; the others are planned again.
 Commit: TypeAlias = Callable[[Sequence[Decision]], Awaitable[Collection[TaskId]]]
 
-SWEEP_INTERVAL_S = 10.0
 SNAPSHOTS_KEPT = 100
-DECISIONS_KEPT = 10_000
 COMMIT_ROUNDS = 3  # a placement that loses so often waits for the next sweep
-LATE_SWEEPS = 3  # so many intervals without a sweep mean that we were away ourselves
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    task: Task
-    node_id: NodeId
-    started_at: float
 
 
 async def keep_all(placements: Sequence[Decision]) -> Collection[TaskId]:
@@ -76,22 +64,16 @@ class FogCoordinator(IFogCoordinator):
         rng: random.Random | None = None,
         commit: Commit = keep_all,
         heartbeat_timeout_s: float | None = None,
-        sweep_interval_s: float = SWEEP_INTERVAL_S,
+        sweep_interval_s: float = INTERVAL_S,
     ) -> None:
         self.fleet = Fleet()
         self._clock = clock
-        self._sleep = sleep
         self._rng = rng or random.Random()
         self._commit = commit
         self._heartbeat_timeout_s = heartbeat_timeout_s
-        self._sweep_interval_s = sweep_interval_s
-        self._queued: dict[TaskId, Task] = {}
-        self._running: dict[TaskId, Attempt] = {}
-        self._decisions: OrderedDict[TaskId, Decision] = OrderedDict()
+        self._work = Workload(self.fleet)
+        self._sweeping = Sweeping(self.sweep, clock, sleep, sweep_interval_s)
         self._snapshots: deque[NetworkTopology] = deque(maxlen=SNAPSHOTS_KEPT)
-        self._last_sweep_at: float | None = None
-        self._trusted_since = float("-inf")  # silence before it may have been our own absence
-        self._loop: asyncio.Task[None] | None = None
 
     # Nodes
 
@@ -105,7 +87,7 @@ class FogCoordinator(IFogCoordinator):
 
     async def unregister_node(self, node_id: NodeId) -> tuple[TaskId, ...]:
         self._known(node_id)
-        moved = self._requeue(node_id)
+        moved = self._work.requeue(node_id)
         self.fleet.remove([node_id])
         await self._place_waiting()
         return moved
@@ -123,7 +105,7 @@ class FogCoordinator(IFogCoordinator):
                 raise DerivedStatus(status)
         self._state(wanted)
         if status is not NodeStatus.ACTIVE:
-            self._requeue(node_id)
+            self._work.requeue(node_id)
         await self._place_waiting()
         return self._known(node_id)
 
@@ -162,36 +144,33 @@ class FogCoordinator(IFogCoordinator):
     async def route_task(self, task: Task, strategy: RoutingStrategy | None = None) -> FogNode | None:
         if strategy is not None:
             task = replace(task, strategy=strategy)
-        self._enqueue([task])
+        self._work.enqueue([task])
         await self._place([task], FULLY)
-        attempt = self._running.get(task.task_id)
+        attempt = self._work.running.get(task.task_id)
         return None if attempt is None else self.fleet.get(attempt.node_id)
 
     async def route_tasks(self, tasks: Sequence[Task]) -> tuple[Decision, ...]:
-        self._enqueue(tasks)
+        self._work.enqueue(tasks)
         made = await self._place(in_turn(tasks), BY_COUNTS)
         return tuple(made[task.task_id] for task in tasks)
 
     async def find_task(self, task_id: TaskId) -> TaskPlace | None:
-        if attempt := self._running.get(task_id):
+        if attempt := self._work.running.get(task_id):
             return TaskPlace(task=attempt.task, node_id=attempt.node_id)
-        task = self._queued.get(task_id)
+        task = self._work.queued.get(task_id)
         return None if task is None else TaskPlace(task=task, node_id=None)
 
     async def last_decision(self, task_id: TaskId) -> Decision | None:
-        return self._decisions.get(task_id)
+        return self._work.last_decision(task_id)
 
     async def preview(self, task: Task) -> Mapping[RoutingStrategy, Decision]:
         return preview(self.fleet, task, self._clock(), self._rng)
 
     async def complete_task(self, task_id: TaskId, node_id: NodeId | None = None) -> bool:
-        attempt = self._running.get(task_id)
-        if attempt is None or node_id not in (None, attempt.node_id):
-            return False
-        del self._running[task_id]
-        self.fleet.release(attempt.node_id, attempt.task.needs)
-        await self._place_waiting()
-        return True
+        completed = self._work.complete(task_id, node_id)
+        if completed:
+            await self._place_waiting()
+        return completed
 
     # The whole
 
@@ -200,7 +179,7 @@ class FogCoordinator(IFogCoordinator):
         failed = tuple(node.node_id for node in self.fleet.overdue(now) if self._timed_out(node, now))
         for node_id in failed:
             self._fail(node_id)
-        self._last_sweep_at = now
+        self._sweeping.note(now)
         await self._place_waiting()
         self._snapshots.append(self._topology(now))
         return failed
@@ -221,24 +200,19 @@ class FogCoordinator(IFogCoordinator):
             ok=sentence is None,
             sentence=sentence or "Routing.",
             as_of=now,
-            sweeping=self._is_looping(),
-            last_sweep_at=self._last_sweep_at,
+            sweeping=self._sweeping.on,
+            last_sweep_at=self._sweeping.last_at,
             nodes=len(self.fleet),
             by_status=status_counts(self.fleet.table, now),
-            queued=len(self._queued),
-            running=len(self._running),
+            queued=len(self._work.queued),
+            running=len(self._work.running),
         )
 
     async def start(self) -> None:
-        if not self._is_looping():
-            self._loop = asyncio.create_task(self._sweep_for_ever(), name="fog coordinator sweep")
+        self._sweeping.start()
 
     async def stop(self) -> None:
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.cancel()
-            with suppress(asyncio.CancelledError):
-                await loop
+        await self._sweeping.stop()
 
     # Inside
 
@@ -251,30 +225,13 @@ class FogCoordinator(IFogCoordinator):
     def _state(self, node: FogNode) -> None:
         self.fleet.upsert([node])
 
-    def _enqueue(self, tasks: Sequence[Task]) -> None:
-        seen: set[TaskId] = set()
-        for task in tasks:
-            if task.task_id in self._queued or task.task_id in self._running or task.task_id in seen:
-                raise DuplicateTask(task.task_id)
-            seen.add(task.task_id)
-        self._queued.update((task.task_id, task) for task in tasks)
-
     def _fail(self, node_id: NodeId) -> tuple[TaskId, ...]:
         self._state(replace(self._known(node_id), connected=False))
-        return self._requeue(node_id)
-
-    def _requeue(self, node_id: NodeId) -> tuple[TaskId, ...]:
-        """Return what runs on the node to the queue, to be kept off it where possible."""
-        lost = [attempt for attempt in self._running.values() if attempt.node_id == node_id]
-        for attempt in lost:
-            self._take_back(attempt)
-            task = attempt.task
-            self._queued[task.task_id] = replace(task, avoid=task.avoid | {node_id})
-        return tuple(attempt.task.task_id for attempt in lost)
+        return self._work.requeue(node_id)
 
     async def _place_waiting(self) -> None:
-        if self._queued:
-            await self._place(in_turn(self._queued.values()), BY_COUNTS)
+        if self._work.queued:
+            await self._place(in_turn(self._work.queued.values()), BY_COUNTS)
 
     async def _place(self, tasks: Sequence[Task], explain: Explain) -> dict[TaskId, Decision]:
         """Plan and commit queued tasks; losers are planned again a few times, then wait.
@@ -285,82 +242,41 @@ class FogCoordinator(IFogCoordinator):
         for _ in range(COMMIT_ROUNDS):
             decisions = plan(self.fleet, tasks, self._clock(), self._rng, explain=explain).decisions
             made.update((each.task_id, each) for each in decisions)
-            self._remember(decisions)
+            self._work.remember(decisions)
             lost = await self._commit_placements([each for each in decisions if each.chosen is not None])
-            tasks = [self._queued[task_id] for task_id in lost if task_id in self._queued]
+            tasks = [self._work.queued[task_id] for task_id in lost if task_id in self._work.queued]
             if not tasks:
                 break
         return made
 
     async def _commit_placements(self, placements: Sequence[Decision]) -> list[TaskId]:
         """Open an attempt for each placement, and take back those that the commit did not keep."""
-        attempts = [self._open_attempt(each) for each in placements]
+        attempts = [self._work.open(each) for each in placements]
         won: Collection[TaskId] = ()
         try:
             if placements:
                 won = set(await self._commit(placements))
         finally:
             # Also when the commit fails or is cancelled: nothing stays reserved that does not run.
-            lost = [each for each in attempts if each.task.task_id not in won and self._is_open(each)]
+            lost = [each for each in attempts if each.task.task_id not in won and self._work.is_open(each)]
             for attempt in lost:
-                self._take_back(attempt)
+                self._work.take_back(attempt)
         return [attempt.task.task_id for attempt in lost]
-
-    def _open_attempt(self, placement: Decision) -> Attempt:
-        assert placement.chosen is not None, "only what was placed is committed"
-        task = self._queued.pop(placement.task_id)
-        attempt = Attempt(task, placement.chosen, placement.decided_at)
-        self._running[task.task_id] = attempt
-        return attempt
-
-    def _is_open(self, attempt: Attempt) -> bool:
-        # While its commit was awaited the node may have failed, and the task may run elsewhere by now.
-        return self._running.get(attempt.task.task_id) is attempt
-
-    def _take_back(self, attempt: Attempt) -> None:
-        del self._running[attempt.task.task_id]
-        self.fleet.release(attempt.node_id, attempt.task.needs)
-        self._queued[attempt.task.task_id] = attempt.task
-
-    def _remember(self, decisions: Iterable[Decision]) -> None:
-        for each in decisions:
-            self._decisions[each.task_id] = each
-            self._decisions.move_to_end(each.task_id)
-        while len(self._decisions) > max(DECISIONS_KEPT, len(self._queued) + len(self._running)):
-            self._decisions.popitem(last=False)
 
     def _timed_out(self, node: FogNode, now: float) -> bool:
         # A node that failed or said goodbye was dealt with then.
-        heard = max(node.last_contact, self._trusted_since)
+        heard = max(node.last_contact, self._sweeping.trusted_since)
         return node.connected and not node.said_goodbye and now > heard + node.timeout_s
 
     def _topology(self, now: float) -> NetworkTopology:
-        return take_topology(self.fleet, now, queued=len(self._queued), running=len(self._running))
+        return take_topology(self.fleet, now, queued=len(self._work.queued), running=len(self._work.running))
 
     def _complaint(self, now: float) -> str | None:
         if not len(self.fleet):
             return "No node is registered."
         if not any(each in status_counts(self.fleet.table, now) for each in REACHABLE):
             return "No node can be reached."
-        since = None if self._last_sweep_at is None else now - self._last_sweep_at
-        if self._is_looping() and since is not None and since > LATE_SWEEPS * self._sweep_interval_s:
-            return f"The last sweep was {since:.0f} s ago; one is due every {self._sweep_interval_s:g} s."
-        return None
-
-    def _is_looping(self) -> bool:
-        return self._loop is not None and not self._loop.done()
-
-    async def _sweep_for_ever(self) -> None:
-        while True:
-            now = self._clock()
-            before = self._last_sweep_at
-            if before is not None and now - before > LATE_SWEEPS * self._sweep_interval_s:
-                self._trusted_since = now
-            try:
-                await self.sweep(now)
-            except Exception:
-                logger.exception("The sweep failed; the next one tries again.")
-            await self._sleep(self._sweep_interval_s)
+        return self._sweeping.complaint(now)
 
 
 REACHABLE = (NodeStatus.ACTIVE, NodeStatus.IDLE, NodeStatus.BUSY)
