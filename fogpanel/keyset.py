@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeAlias, TypeVar
 
 from django.db.models import Model, QuerySet
+from pydantic import Field
 
 M = TypeVar("M", bound=Model)
 
 PAGE_SIZE = 50
+Limit: TypeAlias = Annotated[int, Field(ge=1, le=200)]
+"""How many rows a client of the API may ask for at once."""
 COUNT_LIMIT = 1000
 SEARCH_SPAN = 50_000
 """How many rows are looked through where no index finds those that are asked for."""

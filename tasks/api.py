@@ -14,7 +14,7 @@ from coordinator.values import RoutingStrategy
 from fogpanel.access import Role, require
 from fogpanel.api_auth import SignedInRequest
 from fogpanel.idempotency import answer_once
-from fogpanel.keyset import find_page
+from fogpanel.keyset import Limit, find_page
 from fogpanel.problems import Problem, not_found
 from nodes.models import Node
 from tasks import api_schemas as schemas
@@ -33,7 +33,6 @@ router = Router(tags=["tasks"])
 nodes_router = Router(tags=["nodes"])
 
 Given = Annotated[dict[str, Any], Body()]
-Limit = Annotated[int, Field(ge=1, le=200)]
 WAIT_MAX_S = 20.0
 LOOK_EVERY_S = 2.0
 """A wake may be lost: whoever waits for a log looks this often all the same."""

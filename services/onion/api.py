@@ -11,14 +11,13 @@ from pydantic import BaseModel, Field
 
 from fogpanel.access import Role, require
 from fogpanel.api_auth import SignedInRequest
-from fogpanel.keyset import find_page
+from fogpanel.keyset import Limit, find_page
 from services.onion import circuits, relays
 from services.onion.circuits import Circuit, Guard, Hop, NodeCircuits
 from services.onion.relays import RelayRow
 
 router = Router(tags=["onion circuits"])
 
-Limit = Annotated[int, Field(ge=1, le=200)]
 NodeLimit = Annotated[int, Field(ge=1, le=50)]
 Key = Annotated[int, Field(ge=0, lt=2**63)]
 

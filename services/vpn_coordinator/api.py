@@ -14,7 +14,7 @@ from pydantic import Field
 from fogpanel.access import Role, require
 from fogpanel.api_auth import SignedInRequest
 from fogpanel.idempotency import answer_once
-from fogpanel.keyset import find_page
+from fogpanel.keyset import Limit, find_page
 from fogpanel.problems import Problem, not_found
 from services.control import NotNow
 from services.vpn_coordinator import operations
@@ -28,7 +28,6 @@ from services.vpn_coordinator.wishes import read, read_allowed
 router = Router(tags=["tunnels"])
 
 Given = Annotated[dict[str, Any], Body()]
-Limit = Annotated[int, Field(ge=1, le=200)]
 
 
 class TunnelIn(Schema):
