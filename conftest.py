@@ -1,4 +1,4 @@
-"""The small cast that all Django tests share: a user of each role, and nodes.
+"""What all tests share: limits, and the small cast of the Django tests, a user of each role and nodes.
 
 Nothing of Django is imported until a fixture needs it: the tests of coordinator and agent run without.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -20,6 +22,32 @@ if TYPE_CHECKING:
 
 MakeNode = Callable[..., "Node"]
 MakeFleet = Callable[..., None]
+
+LIMITS_S = {"e2e/soak": 2400, "e2e": 600, "": 180}
+"""How long a test may take with its fixtures, by where it is: far longer than it does on a slow machine. Then
+it fails, with the stacks of all threads, and the others go on."""
+
+# Each run tries the same examples, so that it fails for what was changed and nothing else; the soak's fuzzing
+# looks for new ones. A slow machine fails no property.
+hypothesis.settings.register_profile(
+    "steady",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("steady")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(limit_s(item.path.relative_to(config.rootpath))))
+
+
+def limit_s(path: Path) -> int:
+    """Of the nearest folder above that has one."""
+    places = ("" if folder == Path() else folder.as_posix() for folder in path.parents)
+    return next(LIMITS_S[place] for place in places if place in LIMITS_S)
 
 
 def _user(role: str) -> User:
