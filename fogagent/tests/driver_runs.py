@@ -40,11 +40,11 @@ class Run:
 
     async def output(self) -> None:
         """Return when the program has written something."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await self.arrived.wait()
 
     async def result(self) -> Result:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             return await self.task
 
     def bytes_of(self, stream: Stream) -> bytes:

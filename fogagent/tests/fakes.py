@@ -139,7 +139,7 @@ class FakePanel:
         await self.socket.send(encode_frame(list(messages)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with self._news, asyncio.timeout(10):
+        async with self._news, asyncio.timeout(30):
             await self._news.wait_for(condition)
 
     def heard(self, kind: type[T]) -> list[T]:

@@ -124,7 +124,7 @@ async def turns(count: int = 20) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Return when it holds, for what sets no event."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -171,7 +171,7 @@ class Reading:
         self._came.set()
 
     async def until(self, done: Callable[[Reading], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not done(self):
                 await self._came.wait()
                 self._came.clear()

@@ -233,7 +233,7 @@ async def test_a_worker_that_ends_its_job_twice_ends_no_other(driver_cache: Path
 
 
 async def until_gone(pool: Pool, child: Child) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while child in pool._crew._children:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0)
 
@@ -325,7 +325,7 @@ async def test_workers_beyond_the_usual_number_leave_when_idle(
     assert len(workers() - before) >= 3
     for run in runs:
         await run.result()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while len(workers() - before) > 1:  # noqa: ASYNC110 - the end of a process sets no event
             await asyncio.sleep(0.01)
     assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.SUCCEEDED
@@ -364,5 +364,5 @@ async def test_nothing_outlives_a_killed_agent(driver_cache: Path, sandbox_works
     assert len(family) >= 2
     agent.kill()
     await agent.wait()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, family, timeout=5)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, family, timeout=30)
     assert alive == []

@@ -50,7 +50,7 @@ class Sending:
     async def keep(self, seq: int) -> None:
         """A report, until it is safe on disk."""
         self.outgoing.keep(Finished(seq=seq, attempt=seq, at=0.0, outcome=Outcome.SUCCEEDED))
-        await asyncio.wait_for(self.stored.get(), 10)
+        await asyncio.wait_for(self.stored.get(), 30)
 
 
 @asynccontextmanager
@@ -68,7 +68,7 @@ async def sending(path: Path) -> AsyncIterator[Sending]:
 
 
 async def next_frame(connection: FakeConnection) -> list[int | str]:
-    return await asyncio.wait_for(connection.frames.get(), 10)
+    return await asyncio.wait_for(connection.frames.get(), 30)
 
 
 @pytest.mark.asyncio

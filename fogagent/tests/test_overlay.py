@@ -330,7 +330,7 @@ async def test_a_client_cannot_make_an_exit_lose_count_of_its_connections(tmp_pa
             with connection:
                 stream._streams.carrier.send(RelayCommand.CONNECTED, stream.number, b"")
                 with pytest.raises(ConnectionResetError):
-                    await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 1), 5)
+                    await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 1), 30)
             await until(lambda: stream.ending is not None and len(exits) == 0)
 
 

@@ -281,7 +281,7 @@ async def test_a_broken_spool_ends_the_agent(tmp_path: Path) -> None:
             )
         await panel.say(run_order(5))
         with pytest.raises(sqlite3.DatabaseError, match="damaged"):
-            await asyncio.wait_for(life, 10)
+            await asyncio.wait_for(life, 30)
     assert panel.heard(Finished) == []
 
 
@@ -368,7 +368,7 @@ async def test_a_replaced_agent_ends_even_in_the_middle(tmp_path: Path) -> None:
     async with FakePanel() as panel, running(panel, tmp_path, FakeWorkers()) as agent:
         await panel.hears(Holding)
         await panel.say(replaced)
-        assert await asyncio.wait_for(agent, 5) is ExitCode.REFUSED
+        assert await asyncio.wait_for(agent, 30) is ExitCode.REFUSED
 
 
 async def test_a_silent_panel_is_given_up(tmp_path: Path) -> None:

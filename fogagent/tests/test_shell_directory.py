@@ -54,7 +54,7 @@ async def an_agent(panel: FakePanel, path: Path) -> AsyncIterator[Agent]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - neither a file nor a line in the log sets an event
             await asyncio.sleep(0.01)
 

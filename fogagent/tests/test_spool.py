@@ -38,7 +38,7 @@ class Opened:
     def wait_for(self, count: int) -> list[Stored]:
         got: list[Stored] = []
         while len(got) < count:
-            got += self.stored.get(timeout=10)
+            got += self.stored.get(timeout=30)
         return got
 
 
@@ -103,7 +103,7 @@ def test_closing_writes_what_is_queued(path: Path) -> None:
 
 def test_no_backlog_is_too_long_for_its_first_reports_to_become_safe(path: Path) -> None:
     opened = Opened(path, before=2 * MOST_WORK_A_COMMIT + 1)
-    sizes = [len(opened.stored.get(timeout=10)) for _ in range(3)]
+    sizes = [len(opened.stored.get(timeout=30)) for _ in range(3)]
     assert sizes == [MOST_WORK_A_COMMIT, MOST_WORK_A_COMMIT, 1]
     assert opened.spool.close(5)
 
@@ -135,7 +135,7 @@ def test_a_disk_that_refuses_for_a_while_costs_time_only(path: Path, monkeypatch
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("ALTER TABLE reports RENAME TO away")
     seq = opened.keep(0)
-    assert "Results cannot be stored" in opened.troubles.get(timeout=10)
+    assert "Results cannot be stored" in opened.troubles.get(timeout=30)
     blocker.execute("ALTER TABLE away RENAME TO reports")
     blocker.close()
     assert [report.seq for report in opened.wait_for(1)] == [seq]
@@ -161,7 +161,7 @@ def test_a_file_damaged_in_use_is_given_up(path: Path) -> None:
         vandal.execute("UPDATE sqlite_master SET rootpage = 9999 WHERE name = 'reports'")
         vandal.execute("PRAGMA schema_version = 9999")  # has the others read the schema again
     opened.keep(1)
-    assert "malformed" in str(opened.errors.get(timeout=10))
+    assert "malformed" in str(opened.errors.get(timeout=30))
     assert opened.troubles.empty()
     assert not opened.spool.close(5)
 

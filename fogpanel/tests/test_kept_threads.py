@@ -19,7 +19,7 @@ class Noting(KeptThreadsHandler):
     def __init__(self) -> None:
         super().__init__()
         self.threads: list[int] = []
-        self.together = threading.Barrier(4, timeout=10)
+        self.together = threading.Barrier(4, timeout=30)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         await sync_to_async(self._note)(scope["path"])

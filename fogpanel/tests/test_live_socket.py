@@ -50,7 +50,7 @@ def converse(user: Any, query: bytes, talk: Callable[[Socket], Any]) -> Any:
         await running
         return result
 
-    return asyncio.run(asyncio.wait_for(main(), timeout=10))
+    return asyncio.run(asyncio.wait_for(main(), timeout=30))
 
 
 async def next_message(socket: Socket) -> Message:

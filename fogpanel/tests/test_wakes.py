@@ -64,7 +64,7 @@ def carry(hub: wakes.Hub, monkeypatch: pytest.MonkeyPatch) -> Carry:
             await asyncio.gather(running, return_exceptions=True)
             return wire.left
 
-        return hub._loop.run_until_complete(asyncio.wait_for(main(), 10))
+        return hub._loop.run_until_complete(asyncio.wait_for(main(), 30))
 
     return carry
 

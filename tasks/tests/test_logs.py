@@ -87,7 +87,7 @@ def test_standard_output_is_put_together_by_offset(attempt: Attempt) -> None:
 async def test_who_waits_is_woken_by_a_change(topic: str) -> None:
     with watching("task:7", "log:7") as changed:
         await asyncio.to_thread(wakes._deliver, "live", {topic})
-        await asyncio.wait_for(changed.wait(), 5)
+        await asyncio.wait_for(changed.wait(), 30)
         changed.clear()
         wakes._deliver("live", {"task:70", "tasks"})
         await asyncio.sleep(0)
@@ -103,6 +103,6 @@ def test_a_waiter_whose_loop_is_closed_keeps_nothing_from_the_others() -> None:
     with asyncio.Runner() as runner:
         here, changed = runner.run(wait())
         _ring(frozenset({"task:7"}))
-        runner.run(asyncio.wait_for(changed.wait(), 5))
+        runner.run(asyncio.wait_for(changed.wait(), 30))
         here.__exit__(None, None, None)
     gone.__exit__(None, None, None)
