@@ -24,6 +24,8 @@ PATIENCE_S = 20.0
 BROKER = "broker"
 AOF_FOLDER = "aof"
 LOG_NAME = "broker.log"
+SERVER_PORTS = range(20_000, 32_768)
+"""Of these we choose: kernels give those beyond to outgoing connections."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,13 @@ def write_private(path: Path, text: str) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port for a server that is started soon, and again when it ended.
+
+    One of those that outgoing connections get could be taken meanwhile, even by a client of that very server,
+    which is connected to itself then.
+    """
+    while True:
+        port = secrets.choice(SERVER_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
