@@ -25,6 +25,9 @@ from fogagent.messages import DriverFact, Facts
 from fogagent.overlay.part import BadPart, overlay_part
 from fogagent.shell.agent import Agent
 
+OPEN_FILES = 4096
+"""Of which links and an exit's connections take up to 1,600."""
+
 log = logging.getLogger("fogagent")
 
 
@@ -40,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("websockets").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     leave_no_core_dump()
+    allow_many_connections()
     try:
         address = PanelAddress.parse(args.join, insecure=args.insecure)
         home = Home(args.state.expanduser().resolve()) if args.state else Home.of(address)
@@ -61,6 +65,14 @@ def leave_no_core_dump() -> None:
     """Keys and opened tasks are in our memory and our workers', and must not get to disk in a crash."""
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+
+
+def allow_many_connections() -> None:
+    """An exit alone may have more of them than the 1024 files that processes may usually have open."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def _serve(args: argparse.Namespace, address: PanelAddress, home: Home) -> int:
