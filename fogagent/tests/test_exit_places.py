@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogagent.overlay.exit_places import Places
@@ -63,6 +63,7 @@ def test_what_is_released_is_free_again_and_may_be_released_twice() -> None:
 peers = st.sampled_from([b"p", b"q", b"r"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(peers, st.integers(0, 3), st.booleans())), st.integers(1, 6))
 def test_nobody_with_less_than_an_equal_share_loses_any(
     events: list[tuple[bytes, int, bool]], most: int
