@@ -99,11 +99,11 @@ class ExitStreams:
     # --- Out into the world ------------------------------------------------------------------------
 
     def _begin(self, way: _Way, asked: bytes, policy: ExitPolicy) -> None:
-        if (loser := self._places.take(way)) is not None:
-            loser.end(Reason.BUSY, GIVEN_AWAY)
         connecting = self._background.begin(self._connect(way, asked, policy))
         connecting.add_done_callback(lambda _: self._places.release(way))
         way.stream.on_settled = partial(_stop, connecting)  # its client has gone, or we have refused it
+        if (loser := self._places.take(way)) is not None:
+            loser.end(Reason.BUSY, GIVEN_AWAY)  # which may be too much for the circuit, and end this one too
 
     async def _connect(self, way: _Way, asked: bytes, policy: ExitPolicy) -> None:
         connection = await self._dialled(way.stream, asked, policy)
