@@ -17,8 +17,7 @@ from fogpanel.idempotency import answer_once
 from fogpanel.keyset import Limit, find_page
 from fogpanel.problems import Problem, not_found
 from nodes.models import Node
-from tasks import api_schemas as schemas
-from tasks import operations, placement
+from tasks import decision_schemas, operations, placement, task_schemas
 from tasks.explaining_now import explain_now
 from tasks.logs import LogPage, read_log, stdout_of, watching
 from tasks.models import Task
@@ -38,37 +37,37 @@ LOOK_EVERY_S = 2.0
 """A wake may be lost: whoever waits for a log looks this often all the same."""
 
 SPECIFICATION = {
-    "requestBody": {"content": {"application/json": {"schema": schemas.TaskIn.model_json_schema()}}}
+    "requestBody": {"content": {"application/json": {"schema": task_schemas.TaskIn.model_json_schema()}}}
 }
 
 
-@router.post("", response={201: schemas.TaskOut}, openapi_extra=SPECIFICATION)
+@router.post("", response={201: task_schemas.TaskOut}, openapi_extra=SPECIFICATION)
 def submit_task(request: SignedInRequest, given: Given) -> HttpResponse:
     """Hand a task in. Every rule that the specification breaks is named in the answer."""
     require(request.user, Role.SUBMITTER)
     # Reading it may take long (a module is checked whole), so that comes before the transaction.
     spec = validate(given)
-    return answer_once(request, lambda: schemas.task_out(submit(request.user, spec)))
+    return answer_once(request, lambda: task_schemas.task_out(submit(request.user, spec)))
 
 
-@router.post("/preview", response=schemas.Previews, openapi_extra=SPECIFICATION)
-def preview_task(request: SignedInRequest, given: Given) -> schemas.Previews:
+@router.post("/preview", response=decision_schemas.Previews, openapi_extra=SPECIFICATION)
+def preview_task(request: SignedInRequest, given: Given) -> decision_schemas.Previews:
     """Where each of the strategies would send this task now. Nothing is stored or reserved."""
     require(request.user, Role.SUBMITTER)
     decisions = placement.preview(validate(given, content=False))
-    return schemas.Previews(
-        items=[schemas.preview_out(decisions[s]) for s in RoutingStrategy if s in decisions]
+    return decision_schemas.Previews(
+        items=[decision_schemas.preview_out(decisions[s]) for s in RoutingStrategy if s in decisions]
     )
 
 
-@router.get("", response=schemas.Tasks)
+@router.get("", response=task_schemas.Tasks)
 def list_tasks(
     request: SignedInRequest,
     state: TaskState | None = None,
     mine: bool = False,
     after: int | None = None,
     limit: Limit = 50,
-) -> schemas.Tasks:
+) -> task_schemas.Tasks:
     """The newest first. ``after`` is the ``next`` of the page before."""
     require(request.user, Role.VIEWER)
     tasks = visible_tasks(request.user).select_related("node", "owner")
@@ -77,36 +76,38 @@ def list_tasks(
     if mine:
         tasks = tasks.filter(owner=request.user)
     page = find_page([tasks], "id", descending=True, after=after, size=limit)
-    return schemas.Tasks(
-        items=[schemas.task_out(task) for task in page.rows],
+    return task_schemas.Tasks(
+        items=[task_schemas.task_out(task) for task in page.rows],
         next=page.rows[-1].id if page.after else None,
     )
 
 
-@router.get("/{int:task_id}", response=schemas.TaskDetail)
-def get_task(request: SignedInRequest, task_id: int) -> schemas.TaskDetail:
+@router.get("/{int:task_id}", response=task_schemas.TaskDetail)
+def get_task(request: SignedInRequest, task_id: int) -> task_schemas.TaskDetail:
     """Its state and attempts; what it runs is for its owner and operators only."""
     require(request.user, Role.VIEWER)
     task = find_task(task_id)
-    return schemas.task_detail(task, with_content=may_see_content(request.user, task))
+    return task_schemas.task_detail(task, with_content=may_see_content(request.user, task))
 
 
-@router.get("/{int:task_id}/decisions", response=schemas.Decisions)
-def list_decisions(request: SignedInRequest, task_id: int) -> schemas.Decisions:
+@router.get("/{int:task_id}/decisions", response=decision_schemas.Decisions)
+def list_decisions(request: SignedInRequest, task_id: int) -> decision_schemas.Decisions:
     """Why it went where it went, or why it waits; oldest first."""
     require(request.user, Role.VIEWER)
     decisions = find_task(task_id).decisions.select_related("chosen", "explanation", "attempt")
-    return schemas.Decisions(items=[schemas.decision_out(decision) for decision in decisions])
+    return decision_schemas.Decisions(
+        items=[decision_schemas.decision_out(decision) for decision in decisions]
+    )
 
 
-@router.get("/{int:task_id}/explain", response=schemas.ExplainedNow)
+@router.get("/{int:task_id}/explain", response=decision_schemas.ExplainedNow)
 def explain_task(
     request: SignedInRequest,
     task_id: int,
     node: Annotated[str, Field(max_length=100)] = "",
     start: Annotated[int, Field(ge=0)] = 0,
     limit: Limit = 50,
-) -> schemas.ExplainedNow:
+) -> decision_schemas.ExplainedNow:
     """How every node stands to this task at this moment, or those with ``node`` in their name.
 
     The decisions say how it was when they were made; this asks the fleet as it is, and reserves nothing.
@@ -116,17 +117,17 @@ def explain_task(
         answer = explain_now(find_task(task_id), name=node, start=start, size=limit)
     except TimeoutError as error:
         raise Problem(503, "busy", "The panel is busy placing tasks; try again.") from error
-    return schemas.explained_now(answer)
+    return decision_schemas.explained_now(answer)
 
 
-@router.get("/{int:task_id}/logs", response=schemas.Logs)
+@router.get("/{int:task_id}/logs", response=task_schemas.Logs)
 async def follow_log(
     request: SignedInRequest,
     task_id: int,
     after: Annotated[int, Field(ge=0)] = 0,
     wait: Annotated[float, Field(ge=0, le=WAIT_MAX_S)] = 0.0,
     limit: Annotated[int, Field(ge=1, le=1000)] = 200,
-) -> schemas.Logs:
+) -> task_schemas.Logs:
     """What it printed after chunk ``after``. With ``wait`` the answer comes as soon as there is more,
     at the latest after so many seconds. ``done``: the task is over and this is the end of its log."""
 
@@ -138,7 +139,7 @@ async def follow_log(
 
     task = await sync_to_async(find)()
     page = await _more_log(task, after, limit, wait)
-    return schemas.Logs.model_validate(page, from_attributes=True)
+    return task_schemas.Logs.model_validate(page, from_attributes=True)
 
 
 async def _more_log(task: Task, after: int, limit: int, wait_s: float) -> LogPage:
@@ -178,7 +179,7 @@ def get_result(request: SignedInRequest, task_id: int) -> HttpResponse:
     return HttpResponse(stdout_of(task.accepted_attempt), content_type="application/octet-stream")
 
 
-@router.post("/{int:task_id}/cancel", response=schemas.TaskOut)
+@router.post("/{int:task_id}/cancel", response=task_schemas.TaskOut)
 def cancel_task(request: SignedInRequest, task_id: int) -> HttpResponse:
     """Ask for its end. A task that waits ends at once, one that runs when its node has stopped it."""
     task = find_task(task_id)
@@ -186,30 +187,30 @@ def cancel_task(request: SignedInRequest, task_id: int) -> HttpResponse:
     if TaskState(task.state) in FINAL:
         raise Problem(409, "over", f"This task is {task.state} already; there is nothing to cancel.")
 
-    def cancel() -> schemas.TaskOut:
+    def cancel() -> task_schemas.TaskOut:
         operations.cancel(task, request.user)
-        return schemas.task_out(find_task(task_id))
+        return task_schemas.task_out(find_task(task_id))
 
     return answer_once(request, cancel, status=200)
 
 
-@router.post("/{int:task_id}/retry", response={201: schemas.TaskOut})
+@router.post("/{int:task_id}/retry", response={201: task_schemas.TaskOut})
 def retry_task(request: SignedInRequest, task_id: int) -> HttpResponse:
     """Hand the same specification in once more, as a new task."""
     task = find_task(task_id)
     require_control(request.user, task)
-    return answer_once(request, lambda: schemas.task_out(operations.retry(task, request.user)))
+    return answer_once(request, lambda: task_schemas.task_out(operations.retry(task, request.user)))
 
 
-@nodes_router.get("/{int:node_id}/why", response=schemas.NodeWhy)
-def why_node(request: SignedInRequest, node_id: int) -> schemas.NodeWhy:
+@nodes_router.get("/{int:node_id}/why", response=decision_schemas.NodeWhy)
+def why_node(request: SignedInRequest, node_id: int) -> decision_schemas.NodeWhy:
     """What work a node gets and why not more, from the tasks that wait and the last placements."""
     require(request.user, Role.VIEWER)
     node = Node.objects.filter(id=node_id).first()
     if node is None:
         raise not_found(f"node {node_id}")
     try:
-        return schemas.node_why(work_of(node))
+        return decision_schemas.node_why(work_of(node))
     except TimeoutError as error:
         raise Problem(503, "busy", "The panel is busy placing tasks; try again.") from error
 

@@ -15,8 +15,8 @@ from fogpanel.api_auth import SignedInRequest
 from fogpanel.idempotency import answer_once
 from fogpanel.problems import not_found
 from tasks import batch_results, batches
-from tasks.api_schemas import TaskIn
 from tasks.models import TaskBatch
+from tasks.task_schemas import TaskIn
 from tasks.visibility import require_batch_content
 
 router = Router(tags=["tasks"])

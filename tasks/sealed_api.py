@@ -19,8 +19,7 @@ from fogpanel.access import Role, require
 from fogpanel.api_auth import SignedInRequest
 from fogpanel.idempotency import answer_once
 from fogpanel.problems import Problem, not_found
-from tasks import api_schemas as schemas
-from tasks import reservations
+from tasks import reservations, task_schemas
 from tasks.api import find_task
 from tasks.models import Reservation, Task
 from tasks.privacy import SEALED, Privacy
@@ -122,7 +121,7 @@ def list_levels(request: SignedInRequest, size: Size = 0) -> Quotes:
     )
 
 
-@router.post("/reservations", response={201: ReservationOut}, openapi_extra=_body(schemas.TaskIn))
+@router.post("/reservations", response={201: ReservationOut}, openapi_extra=_body(task_schemas.TaskIn))
 def reserve(request: SignedInRequest, given: Given) -> HttpResponse:
     """Choose nodes for a task that is to be sealed for them: its fields without what belongs inside
     (source, module, argv, image, args, env, stdin), and its privacy level."""
@@ -133,17 +132,19 @@ def reserve(request: SignedInRequest, given: Given) -> HttpResponse:
 
 
 @router.post(
-    "/reservations/{int:reservation_id}/task", response={201: schemas.TaskOut}, openapi_extra=_body(SealedIn)
+    "/reservations/{int:reservation_id}/task",
+    response={201: task_schemas.TaskOut},
+    openapi_extra=_body(SealedIn),
 )
 def hand_in(request: SignedInRequest, reservation_id: int, given: Given) -> HttpResponse:
     """Hand in a task that was sealed for the nodes of a reservation."""
     require(request.user, Role.SUBMITTER)
     reservation = _find(request, reservation_id)
 
-    def store() -> schemas.TaskOut:
+    def store() -> task_schemas.TaskOut:
         with _refusals():
             task = reservations.hand_in(reservation, given.get("sealed"), given.get("wraps"), timezone.now())
-        return schemas.task_out(task)
+        return task_schemas.task_out(task)
 
     return answer_once(request, store)
 
@@ -156,7 +157,7 @@ def reserve_again(request: SignedInRequest, task_id: int) -> HttpResponse:
     return answer_once(request, lambda: _reserve(request, choice))
 
 
-@router.post("/tasks/{int:task_id}/reseal", response=schemas.TaskOut, openapi_extra=_body(ResealIn))
+@router.post("/tasks/{int:task_id}/reseal", response=task_schemas.TaskOut, openapi_extra=_body(ResealIn))
 def reseal(request: SignedInRequest, task_id: int, given: Given) -> HttpResponse:
     """Have it go on with the nodes of that reservation, for which its content key was wrapped."""
     task = _own(request, task_id)
@@ -165,10 +166,10 @@ def reseal(request: SignedInRequest, task_id: int, given: Given) -> HttpResponse
         raise Problem(422, "invalid", "reservation: must be the number of a reservation.")
     reservation = _find(request, number)
 
-    def store() -> schemas.TaskOut:
+    def store() -> task_schemas.TaskOut:
         with _refusals():
             reservations.reseal(task, reservation, given.get("wraps"), timezone.now())
-        return schemas.task_out(find_task(task_id))
+        return task_schemas.task_out(find_task(task_id))
 
     return answer_once(request, store, status=200)
 

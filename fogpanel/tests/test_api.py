@@ -347,8 +347,8 @@ def test_the_documentation_is_for_whoever_is_signed_in(viewer: User, client: Cli
 
 
 def test_the_documented_fields_are_the_known_ones() -> None:
-    from tasks.api_schemas import TaskIn
     from tasks.specification import KNOWN_FIELDS
+    from tasks.task_schemas import TaskIn
 
     assert set(TaskIn.model_fields) == set(KNOWN_FIELDS)
     assert validate({"source": "x"}) == validate(TaskIn(source="x").model_dump())
