@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from coordinator.columns import Mask, Rows
 from coordinator.filters import ABSENT, FIRST_ROOM_CODE
 from coordinator.fleet import Fleet
-from coordinator.values import NodeId, Task
+from coordinator.table import NodeTable
+from coordinator.values import NodeId, Resources, Task
 
 
 class Keeper:
@@ -48,8 +50,20 @@ def _node_for(fleet: Fleet, task: Task, before: NodeId | None) -> NodeId | None:
     table = fleet.table
     codes = fleet.shape(fleet.strategies[task.strategy].asked(task).requirements).code_column
     rows = np.flatnonzero((codes >= FIRST_ROOM_CODE) & (codes != ABSENT))
-    large = [row for row in rows.tolist() if task.needs.fits_in(table.stated(row).total)]
+    large: list[int] = rows[_large_enough(table, rows, task.needs)].tolist()
     if not large:
         return None
     known = table.row_of.get(before) if before is not None else None
     return table.ids[known if known in large else min(large, key=table.load_keys.__getitem__)]
+
+
+def _large_enough(table: NodeTable, rows: Rows, needs: Resources) -> Mask:
+    """Asked of all nodes again and again while tasks wait: by columns, or nobody else would get to work."""
+    columns = table.columns
+    mask: Mask = (
+        (columns.total_cpu_millis[rows] >= needs.cpu_millis)
+        & (columns.total_memory_mb[rows] >= needs.memory_mb)
+        & (columns.total_disk_mb[rows] >= needs.disk_mb)
+        & (columns.total_gpus[rows] >= needs.gpus)
+    )
+    return mask
