@@ -14,7 +14,7 @@ from typing import Any
 import lucide
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import conditional_escape, escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from fogpanel.models import Event
@@ -102,28 +102,41 @@ def stacked_bar(parts: Iterable[tuple[str, float]], label: str, total: float | N
     """``parts`` are (tone, amount); ``total`` is the whole where the parts do not fill it."""
     parts = list(parts)
     whole = total if total is not None else sum(amount for _, amount in parts)
-    rects, x = [], 0.0
+    drawn, x = "", 0.0
     for part_tone, amount in parts:
         width = 100.0 * amount / whole if whole else 0.0
-        rects.append((part_tone, f"{x:.2f}", f"{width:.2f}"))
+        drawn += _part(part_tone, x, width)
         x += width
-    return _bar(rects, label)
+    return _bar(drawn, label)
 
 
 @register.simple_tag
 def meter(used: float, total: float, label: str, tone: str = "accent") -> SafeString:
     """How much of ``total`` is used, as a bar of one part."""
     share = 100.0 * min(1.0, used / total) if total else 0.0
-    return _bar([(tone, "0", f"{share:.2f}")], label)
+    return _bar(_part(tone, 0.0, share), label)
 
 
-def _bar(rects: Iterable[tuple[str, str, str]], label: str) -> SafeString:
-    """Shares of a whole that is 100 wide: (tone, x, width)."""
-    drawn = format_html_join("", '<rect class="{}" x="{}" width="{}" height="6"/>', rects)
-    svg = (
-        '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
+# Two hundred of these stand in a list of nodes, so only what could need it is escaped.
+
+
+def _part(tone: str, x: float, width: float) -> str:
+    """Of a whole that is 100 wide."""
+    return f'<rect class="{escape(tone)}" x="{x:.2f}" width="{width:.2f}" height="6"/>'
+
+
+def _bar(drawn: str, label: str) -> SafeString:
+    return SafeString(
+        '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" '
+        f'aria-label="{conditional_escape(label)}">{drawn}</svg>'
     )
-    return format_html(svg, label, drawn)
+
+
+@register.simple_tag
+def load_bars(reserved: float, total: float, measured: float, what: str) -> SafeString:
+    """What is reserved of a share, and what the machine measures (percent)."""
+    bars = meter(reserved, total, f"{what} reserved") + meter(measured, 100, f"{what} measured", "mute")
+    return SafeString(f'<div class="load-bars">{bars}</div><small>{measured:.0f} % measured</small>')
 
 
 @register.inclusion_tag("fogpanel/_sparkline.html")
@@ -181,7 +194,7 @@ def ago(at: datetime | None) -> SafeString | str:
     if at is None:
         return "never"
     seconds = (timezone.now() - at).total_seconds()
-    return format_html('<time datetime="{}" data-ago>{}</time>', at.isoformat(), _ago(seconds))
+    return SafeString(f'<time datetime="{at.isoformat()}" data-ago>{_ago(seconds)}</time>')
 
 
 @register.simple_tag

@@ -74,6 +74,16 @@ def test_an_empty_whole_draws_an_empty_bar() -> None:
     assert 'width="0.00"' in draw("{% meter 0 0 'CPU' %}")
 
 
+def test_load_bars_show_what_is_reserved_and_what_is_measured() -> None:
+    drawn = draw("{% load_bars 250 1000 12.3 'CPU' %}")
+    assert re.findall('aria-label="(.*?)"', drawn) == ["CPU reserved", "CPU measured"]
+    assert re.findall('class="(.*?)" x="0.00" width="(.*?)"', drawn) == [
+        ("accent", "25.00"),
+        ("mute", "12.30"),
+    ]
+    assert "<small>12 % measured</small>" in drawn
+
+
 def test_a_sparkline_goes_from_edge_to_edge_and_starts_at_zero() -> None:
     line = draw("{% sparkline values 'Course' %}", values=[0, None, 5, 10])
     assert 'polyline points="0.00,29.00 50.00,15.00 100.00,1.00"' in line
@@ -91,7 +101,7 @@ def test_beats_stand_at_the_right_edge() -> None:
 
 
 def test_names_are_escaped() -> None:
-    tags = "{% copy_line it 'x' %}{% empty_state 'server' it it %}{% meter 1 2 it %}"
+    tags = "{% copy_line it 'x' %}{% empty_state 'server' it it %}{% meter 1 2 it %}{% load_bars 1 2 3 it %}"
     assert "<b>" not in draw(tags, it="<b>")
 
 
