@@ -77,7 +77,7 @@ def test_an_empty_whole_draws_an_empty_bar() -> None:
 def test_load_bars_show_what_is_reserved_and_what_is_measured() -> None:
     drawn = draw("{% load_bars 250 1000 12.3 'CPU' %}")
     assert re.findall('aria-label="(.*?)"', drawn) == ["CPU reserved", "CPU measured"]
-    assert re.findall('class="(.*?)" x="0.00" width="(.*?)"', drawn) == [
+    assert re.findall('<rect class="(.*?)" x="0.00" width="(.*?)"', drawn) == [
         ("accent", "25.00"),
         ("mute", "12.30"),
     ]
