@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, StorageState
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect
 
 from e2e import chromium
 from e2e.system.panel import ADMIN, Panel
@@ -19,9 +19,14 @@ DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
 ROLES = ("viewer", "submitter", "operator")
 PASSWORD = "a long enough password"
+PATIENCE_MS = 30_000
+"""How long a page may take to show what it must, on two slow cores that do other things as well."""
 
 SignedIn = Callable[[str], StorageState]
 Visit = Callable[..., Page]
+
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")

@@ -331,8 +331,7 @@ def joined(panel: Panel, name: str) -> Iterator[subprocess.Popen[bytes]]:
         yield agent
     finally:
         agent.kill()
-        with contextlib.closing(panel.client()) as client:
-            client.delete(f"/nodes/{panel.nodes()[name]['id']}")
+        panel.answer("DELETE", f"/nodes/{panel.nodes()[name]['id']}")
 
 
 def test_a_task_whose_only_node_is_gone_is_sealed_for_another(visit: Visit, panel: Panel) -> None:
@@ -361,5 +360,4 @@ def test_a_task_whose_only_node_is_gone_is_sealed_for_another(visit: Visit, pane
 
 def listed(panel: Panel) -> str:
     """The names in the directory, among its bytes."""
-    with contextlib.closing(panel.client()) as client:
-        return client.get("/relay-directory").content.decode("latin-1")
+    return panel.content("/relay-directory").decode("latin-1")
