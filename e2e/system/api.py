@@ -77,11 +77,11 @@ class Api:
         self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
     ) -> httpx.Response:
         """Whatever the panel answers, be it a refusal; asked again while it is away."""
-        client = self._client = self._client or self.client()
         headers = {"Idempotency-Key": key} if key else {}
 
         def attempt() -> httpx.Response | None:
             try:
+                client = self._client = self._client or self.client()
                 answer = client.request(method, path, json=body, headers=headers)
             except httpx.TransportError:
                 return None

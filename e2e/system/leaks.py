@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import secrets
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from e2e.system.traffic import Traffic, joined
@@ -80,12 +82,20 @@ def everything(folder: Path, traffic: Traffic) -> Iterator[tuple[str, bytes]]:
         for channel, data in joined(traffic.of(name)).items():
             yield f"traffic of {name}", channel.peer.encode() + b"\n" + data
     seen: set[tuple[int, int]] = set()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix != ".traffic" and path.is_file():
+    for path in _files(folder):
+        with suppress(
+            FileNotFoundError
+        ):  # the programs go on meanwhile, with files for a moment among theirs
             status = path.stat()
             if (status.st_dev, status.st_ino) not in seen:  # compiled modules are links to the same
                 seen.add((status.st_dev, status.st_ino))
                 yield path.relative_to(folder).parts[0], path.read_bytes()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Those that can be read, without the traffic."""
+    found = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
+    return sorted(path for path in found if path.suffix != ".traffic" and path.is_file())
 
 
 def rows(database: Path) -> Iterator[tuple[str, bytes]]:

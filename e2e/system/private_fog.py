@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from e2e.system.api import until
+from e2e.system.api import PATIENCE_S, until
 from e2e.system.panel import TIMEOUT_S, Panel
 from e2e.system.traffic import FOLDER, Traffic
 
@@ -47,8 +47,12 @@ class PrivateFog(Panel):
         super().start()
         for name in AGENTS:
             self._start(name)
-        until("the nodes can run Python", lambda: all(map(self.runs_python, NODES)))
+        self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
+        """All are at work, whatever was done to them before."""
         until("all agents are in", lambda: set(AGENTS) <= self.working_nodes())
+        until("the nodes can run Python", lambda: all(map(self.runs_python, NODES)))
         until("confidential tasks are served", lambda: not self.refusals()["confidential"])
 
     # --- Its agents ------------------------------------------------------------------------------
@@ -95,7 +99,7 @@ class PrivateFog(Panel):
         for process in stopped:
             process.send_signal(signal.SIGTERM)
         for process in stopped:
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
     def _start_again(self, names: Sequence[str], *arguments: str) -> None:
         for name in names:

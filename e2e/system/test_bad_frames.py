@@ -9,9 +9,17 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from e2e.system.cluster import UNHURRIED
 from e2e.system.panel import Panel
 from e2e.system.samples import square
 from fogagent.messages import Challenge, Problem, decode_from_panel
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    """Here nobody is to be taken for dead who is only slow."""
+    with Panel(tmp_path_factory.mktemp("frames"), agents=3, **UNHURRIED) as started:
+        yield started
 
 
 @pytest.fixture

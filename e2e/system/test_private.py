@@ -20,17 +20,19 @@ from e2e.system.private_fog import AGENTS, GATEWAYS, NODES, PrivateFog
 from e2e.system.route import Route
 from e2e.system.sealed_work import SealedStream
 from e2e.system.submitter import Private, Submitter, seal
+from e2e.system.traffic import Mark
 from fogagent.messages import MAX_STDIN_BYTES, Outcome
+from services.vpn_coordinator.tries import SLACK_S, TIMEOUT_S
 
-RESEAL_S = 10
+RESEAL_S = 20
 NEAR = NODES[:3]
 """They are of one region, and so reserved before the other one."""
 MEASURED_BY = 1024 * 1024
 """So many bytes cross a circuit, each way, by which a relay is measured."""
 LEVELS = ("private", "confidential")
 TASKS = 40
-ANOTHER_WITHIN_S = 10
-"""From the end of a gateway to the end of what it was to bring: the sweep looks every two seconds."""
+ANOTHER_WITHIN_S = TIMEOUT_S + SLACK_S
+"""From the end of a gateway to the end of what it was to bring: before it would be taken for silent."""
 EXPIRED = "None of the nodes that it was sealed for could take it, and nobody sealed it for others in time."
 
 
@@ -42,6 +44,7 @@ def fog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateFog]:
 
 @pytest.fixture
 def submitter(fog: PrivateFog) -> Submitter:
+    fog.wait_until_whole()
     return Submitter(fog)
 
 
@@ -123,12 +126,10 @@ def test_nothing_of_what_is_inside_is_found_outside(fog: PrivateFog, submitter: 
 
 
 def test_each_station_knows_its_neighbours_only(fog: PrivateFog, submitter: Submitter) -> None:
-    before = fog.traffic.mark()
-    task = submitter.hand_in(seal("confidential", b"print(7)", stdin=secrets.token_bytes(MAX_STDIN_BYTES)))
+    before, task, attempt = until("one is brought at the first try", partial(brought_at_once, fog, submitter))
     size = len(task.sealed.content)
     assert size > 3 * MEASURED_BY / 2, "it stands out from what relays are measured by"
-    ended = submitter.wait(task)
-    [(attempt,)] = fog.select("SELECT id FROM tasks_attempt WHERE task_id = ?", task.id)
+    ended = fog.task(task.id)
     route = Route(fog.traffic, before, fog.identities(), attempt, size)
     path = route.path()
     gateway, *_, node = path
@@ -141,6 +142,24 @@ def test_each_station_knows_its_neighbours_only(fog: PrivateFog, submitter: Subm
     assert not route.ordered_over_own_connection(node)
     kept = f"*/blobs/{task.sealed.key.content_sha256.hex()}"
     until("neither end keeps what would tell of the other", lambda: not list(fog.folder.glob(kept)))
+
+
+def brought_at_once(fog: PrivateFog, submitter: Submitter) -> tuple[Mark, Private, int] | None:
+    """A large task that has ended, its attempt, and a mark before it. On a slow machine a gateway may not be
+    done in time, and another one brings it as well."""
+    before = fog.traffic.mark()
+    task = submitter.hand_in(seal("confidential", b"print(7)", stdin=secrets.token_bytes(MAX_STDIN_BYTES)))
+    submitter.wait(task)
+    match fog.select(_CARRIED, task.id):
+        case [(attempt, 0)]:
+            return before, task, attempt
+    return None
+
+
+_CARRIED = """
+SELECT a.id, c.tries FROM tasks_attempt a JOIN vpn_coordinator_carriage c ON c.attempt_id = a.id
+WHERE a.task_id = ?
+"""
 
 
 # --- What breaks -------------------------------------------------------------------------------------
@@ -192,8 +211,7 @@ def test_tasks_whose_nodes_are_all_gone_are_resealed_or_expire(fog: PrivateFog, 
     with fog.without(NEAR):
         for task, each in promised:
             submitter.use(task, each)
-        for task in (moved, left):
-            until("it needs resealing", partial(needs_resealing, fog, task.id), within_s=30)
+        until("it needs resealing", partial(needs_resealing, fog, moved.id))
         until("it is resealed", lambda: submitter.reseal(moved))
         ended = submitter.wait(moved)
         assert (ended["state"], ended["node"]["name"]) == ("succeeded", "node-4")
@@ -222,7 +240,7 @@ def test_tasks_that_cannot_be_carried_to_their_nodes_are_resealed(
         for task, each in promised:
             submitter.use(task, each)
         assert submitter.wait(private)["state"] == "succeeded"
-        until("it needs resealing", partial(needs_resealing, fog, confidential.id), within_s=30)
+        until("it needs resealing", partial(needs_resealing, fog, confidential.id))
         until("it is resealed", lambda: submitter.reseal(confidential))
         ended = submitter.wait(confidential)
         assert (ended["state"], ended["node"]["name"]) == ("succeeded", "node-4")
