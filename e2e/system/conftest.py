@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from e2e.system.cluster import Cluster
 from e2e.system.panel import Panel
 
 
@@ -20,8 +21,9 @@ def tell_the_log(request: pytest.FixtureRequest) -> Iterator[None]:
     """What the processes said goes with a failure."""
     yield
     if request.node.stash.get(FAILED, False):
-        for started in request.node.funcargs.values():
-            if isinstance(started, Panel):
+        for given in request.node.funcargs.values():
+            started = getattr(given, "panel", given)  # what a fog is of
+            if isinstance(started, Panel | Cluster):
                 print(started.tail(20_000))
 
 
