@@ -29,6 +29,9 @@ HEARTBEAT_S = 0.5
 TIMEOUT_S = 2.0
 SWEEP_S = 1.0
 
+START_S = 240.0
+"""The first start compiles Python: ten seconds of a core, which a busy machine shares with many."""
+
 SHORT_TIMES = {
     "FOGPANEL_HEARTBEAT_S": str(HEARTBEAT_S),
     "FOGPANEL_TIMEOUT_S": str(TIMEOUT_S),
@@ -66,7 +69,11 @@ class Panel(Api):
         self._others: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -83,8 +90,8 @@ class Panel(Api):
     def start(self) -> None:
         """Start it and wait until it answers and all agents can work; the port is another each time."""
         self.launch()
-        until("the panel is up", self._is_up)
-        until("the agents are in", lambda: all(map(self.runs_python, self.agents)))
+        until("the panel is up", self._is_up, START_S)
+        until("the agents are in", lambda: all(map(self.runs_python, self.agents)), START_S)
 
     def launch(self) -> None:
         """Start it and return at once."""
