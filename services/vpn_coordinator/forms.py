@@ -26,6 +26,14 @@ def number(least: int, most: int) -> forms.NumberInput:
     return forms.NumberInput(attrs={"class": "form-control", "min": least, "max": most})
 
 
+def focus_on_wrong(form: forms.Form) -> None:
+    """Have the browser go to the first field that is wrong, which may be far from where the page begins."""
+    for field in form.visible_fields():
+        if field.errors:
+            field.field.widget.attrs["autofocus"] = True
+            return
+
+
 class TunnelForm(forms.Form):
     name = forms.CharField(required=False, widget=text(placeholder="browsing"))
     entry = forms.CharField(

@@ -17,7 +17,7 @@ from fogpanel.live_rows import topic_of
 from services.control import NotNow
 from services.views import service_context
 from services.vpn_coordinator import costs, operations
-from services.vpn_coordinator.forms import GuardForm, ListForm, SharingForm, TunnelForm
+from services.vpn_coordinator.forms import GuardForm, ListForm, SharingForm, TunnelForm, focus_on_wrong
 from services.vpn_coordinator.gateways import entries, exits, regions_of
 from services.vpn_coordinator.guarding import set_require_password
 from services.vpn_coordinator.models import Tunnel
@@ -105,12 +105,15 @@ def new_tunnel(request: HttpRequest) -> HttpResponse:
     Where it requires a password, the answer to the POST shows its owner's.
     """
     assert isinstance(request.user, User)
-    form = TunnelForm(request.POST or None)
+    granted = list(entries().order_by("name").values_list("name", flat=True)[:SUGGESTED_MOST])
+    initial = {"entry": granted[0]} if len(granted) == 1 else {}
+    form = TunnelForm(request.POST if request.method == "POST" else None, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
             tunnel, password = create_with_password(request.user, read(form.given()), timezone.now())
         except SpecError as error:
             form.add_errors(error.errors)
+            focus_on_wrong(form)
         except NotNow as refusal:
             form.add_error(None, str(refusal))
         else:
@@ -122,7 +125,7 @@ def new_tunnel(request: HttpRequest) -> HttpResponse:
         "section": VPN_COORDINATOR.slug,
         "form": form,
         "costs": costs.by_hops(costs.measured(timezone.now())),
-        "entries": entries().order_by("name").values_list("name", flat=True)[:SUGGESTED_MOST],
+        "entries": granted,
         "exits": found[:SUGGESTED_MOST],
         "regions": regions_of(found),
     }
@@ -175,9 +178,12 @@ def share_tunnel(request: HttpRequest, tunnel_id: int) -> HttpResponse:
         except SpecError as error:
             for each in error.errors:
                 form.add_error("allowed", each.message)
+            focus_on_wrong(form)
         except NotNow as refusal:
             form.add_error(None, str(refusal))
         else:
+            with_whom = ", ".join(user.username for user in tunnel.allowed.order_by("username"))
+            messages.success(request, f"The tunnel {tunnel} is shared with {with_whom or 'nobody'}.")
             return redirect("tunnel", tunnel_id=tunnel.id)
     context = {"section": VPN_COORDINATOR.slug, "tunnel": tunnel, "form": form}
     status = 422 if form.errors else 200

@@ -410,3 +410,44 @@ def test_no_entry_is_a_relay_for_itself(make_relay: MakeRelay) -> None:
     for _ in range(3):
         make_relay(flags=["relay", "exit", "entry"])
     assert (fog(timezone.now()).relays, fog(timezone.now()).hops) == (3, 2)
+
+
+# --- A form that is easy to fill in -------------------------------------------------------------------
+
+
+def focused(html: str) -> list[str]:
+    """The names of the fields that a browser goes to, beside the dialog's button that every page has."""
+    return re.findall(r'<input[^>]*name="(\w+)"[^>]*\sautofocus', html)
+
+
+def test_the_only_entry_is_named_already(client: Client, entry: Node, submitter: User) -> None:
+    assert 'value="atlas"' in read(client, submitter, f"{HOME}tunnels/new")
+
+
+def test_of_several_entries_none_is_chosen(
+    client: Client, entry: Node, make_node: MakeNode, submitter: User
+) -> None:
+    make_node(name="brook", flags=["entry"])
+    html = read(client, submitter, f"{HOME}tunnels/new")
+    named = re.search(r'<input[^>]*name="entry"[^>]*>', html)
+    assert named is not None and "value=" not in named[0]
+
+
+def test_the_browser_goes_to_the_first_field_that_is_wrong(
+    client: Client, tunnel: Tunnel, submitter: User
+) -> None:
+    path = f"{HOME}tunnels/new"
+    assert focused(read(client, submitter, path)) == []
+    assert focused(client.post(path, {"name": "fine", "entry": "nowhere", "port": "1"}).content.decode()) == [
+        "entry"
+    ]
+    assert focused(client.post(path, {}).content.decode()) == ["name"]
+    answer = client.post(f"{HOME}tunnels/{tunnel.id}/share", {"allowed": "nobody"})
+    assert focused(answer.content.decode()) == ["allowed"]
+
+
+def test_sharing_says_what_became_of_it(client: Client, tunnel: Tunnel, submitter: User) -> None:
+    client.force_login(submitter)
+    for given, told in (("ann", "is shared with ann."), ("", "is shared with nobody.")):
+        answer = client.post(f"{HOME}tunnels/{tunnel.id}/share", {"allowed": given}, follow=True)
+        assert told in words(answer.content.decode())
