@@ -249,11 +249,7 @@ class Placer(Tireless):
             if decision.chosen is None:
                 waits += 1
                 exhausted.add(key)
-                self._keep_for(task, now)
-                if task.among is not None:
-                    self._hopeless.add(key, task, decision, self._queue.count(key))
-                else:
-                    self._note_wait(key, task, decision, now)
+                self._let_wait(key, task, decision, now)
                 continue
             batch.append((task, decision))
             if len(batch) >= BATCH:
@@ -261,6 +257,13 @@ class Placer(Tireless):
         metrics.DECISIONS.labels("placed").inc(len(batch))
         metrics.DECISIONS.labels("waits").inc(waits)
         return batch
+
+    def _let_wait(self, key: ShapeKey, task: values.Task, decision: values.Decision, now: datetime) -> None:
+        self._keep_for(task, now)
+        if task.among is not None:
+            self._hopeless.add(key, task, decision, self._queue.count(key))
+        else:
+            self._note_wait(key, task, decision, now)
 
     def _keep_for(self, task: values.Task, now: datetime) -> None:
         self._keeper.keep_for(self._view.fleet, task, now.timestamp(), current(AGEING_S))
