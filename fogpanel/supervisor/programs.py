@@ -17,7 +17,7 @@ def web_server(listener: int, *, behind_proxy: bool) -> Program:
     A proxy tells whom it speaks for; without one nobody is believed who says so.
     """
     argv = [
-        *(*PYTHON, "daphne", "--fd", str(listener), "-v", "0", "--no-server-name"),
+        *(*PYTHON, "fogpanel.web_server", "--fd", str(listener), "-v", "0", "--no-server-name"),
         *("--websocket_timeout", "-1", "--application-close-timeout", "2"),
         *("--websocket_connect_timeout", "30"),  # 5 s otherwise, too short with a whole fleet at the door
         *(["--proxy-headers"] if behind_proxy else []),
