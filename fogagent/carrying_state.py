@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 from fogagent.downloads import Downloads
 from fogagent.instructions import Bring, Instruction, Obtain, Send
-from fogagent.messages import MAX_SEALED_BYTES, Blob, Carried, Carry
+from fogagent.messages import MAX_SEALED_BYTES, Blob, Carried, Carry, NotCarried
 from fogagent.overlay.carrying import not_carried
 
 AT_ONCE = 16
@@ -71,8 +71,8 @@ class Carriages:
             yield from self._begin(order, tick)
 
     def _begin(self, order: Carry, tick: float) -> Iterator[Instruction]:
-        if sentence := self._complaint(order):
-            yield from self._fail(order, sentence)
+        if complaint := self._complaint(order):
+            yield from self._fail(order, *complaint)
             return
         inline = order.content.inline is not None
         stage = Stage.WAITING if inline else Stage.FETCHING
@@ -81,11 +81,13 @@ class Carriages:
             yield Obtain(order.content)
         yield from self._next(tick)
 
-    def _complaint(self, order: Carry) -> str:
+    def _complaint(self, order: Carry) -> tuple[NotCarried, str] | None:
         if order.content.size > MAX_SEALED_BYTES:
-            return f"Sealed content has at most {MAX_SEALED_BYTES} bytes, this has {order.content.size}."
-        full = len(self._open) >= self._most
-        return f"This gateway has {self._most} orders to bring already." if full else ""
+            sentence = f"Sealed content has at most {MAX_SEALED_BYTES} bytes, this has {order.content.size}."
+            return NotCarried.UNFIT, sentence
+        if len(self._open) >= self._most:
+            return NotCarried.BUSY, f"This gateway has {self._most} orders to bring already."
+        return None
 
     def fetched(self, sha256: str, tick: float) -> Iterator[Instruction]:
         """That content is in the cache."""
@@ -96,7 +98,7 @@ class Carriages:
     def lost(self, sha256: str, sentence: str) -> Iterator[Instruction]:
         """That content will not come."""
         for one in self._fetching(sha256):
-            yield from self._fail(one.order, sentence)
+            yield from self._fail(one.order, NotCarried.NO_CONTENT, sentence)
 
     def _fetching(self, sha256: str) -> list[Carriage]:
         fetching = (one for one in self._open.values() if one.stage is Stage.FETCHING)
@@ -120,25 +122,25 @@ class Carriages:
         """The attempt is cancelled. What is under way goes on: the node hears of the cancel as well."""
         for one in list(self._open.values()):
             if one.order.attempt == attempt and one.stage is not Stage.UNDER_WAY:
-                yield from self._give_up(one, sentence or WITHDRAWN)
+                yield from self._give_up(one, NotCarried.WITHDRAWN, sentence or WITHDRAWN)
 
     def on_tick(self, tick: float) -> Iterator[Instruction]:
         for one in list(self._open.values()):
             if one.stage is not Stage.UNDER_WAY and tick >= one.until:
-                yield from self._give_up(one, _overdue(one))
+                yield from self._give_up(one, *_overdue(one))
 
     def wake_at(self) -> float | None:
         """When `on_tick` should be called next. Whatever is under way ends by itself."""
         untils = (one.until for one in self._open.values() if one.stage is not Stage.UNDER_WAY)
         return min(untils, default=None)
 
-    def _give_up(self, one: Carriage, sentence: str) -> Iterator[Instruction]:
+    def _give_up(self, one: Carriage, kind: NotCarried, sentence: str) -> Iterator[Instruction]:
         if one.stage is Stage.FETCHING:
             self._downloads.abandon(one.order.attempt)
-        yield from self._fail(one.order, sentence)
+        yield from self._fail(one.order, kind, sentence)
 
-    def _fail(self, order: Carry, sentence: str) -> Iterator[Instruction]:
-        yield from self._answer(not_carried(order, sentence))
+    def _fail(self, order: Carry, kind: NotCarried, sentence: str) -> Iterator[Instruction]:
+        yield from self._answer(not_carried(order, kind, sentence))
 
     def _answer(self, carried: Carried) -> Iterator[Instruction]:
         self._open.pop(carried.order, None)
@@ -148,8 +150,8 @@ class Carriages:
         yield Send(carried)
 
 
-def _overdue(one: Carriage) -> str:
+def _overdue(one: Carriage) -> tuple[NotCarried, str]:
     within = f"within {one.order.timeout_s:g} s"
     if one.stage is Stage.FETCHING:
-        return f"This gateway did not get the content from the panel {within}."
-    return f"This gateway was busy with other orders and did not come to this one {within}."
+        return NotCarried.NO_CONTENT, f"This gateway did not get the content from the panel {within}."
+    return NotCarried.BUSY, f"This gateway was busy with other orders and did not come to this one {within}."

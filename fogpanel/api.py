@@ -28,6 +28,7 @@ from nodes.relay_directory.api import router as relay_directory
 from services.api import router as services
 from services.onion.api import router as onion
 from services.vpn_coordinator.api import router as tunnels
+from services.vpn_coordinator.carriages_api import router as carriages
 from tasks.api import nodes_router as placement
 from tasks.api import router as tasks
 from tasks.batches_api import router as batches
@@ -80,6 +81,7 @@ api.add_router("/nodes", placement)
 api.add_router("", services)
 api.add_router("", onion)
 api.add_router("/tunnels", tunnels)
+api.add_router("", carriages)
 api.add_router("", parameters)
 
 

@@ -24,6 +24,7 @@ from fogagent.messages.values import (
     DriverFact,
     GpuFact,
     GuardState,
+    NotCarried,
     Outcome,
     Piece,
     TunnelState,
@@ -171,7 +172,8 @@ class CircuitTried(Message, frozen=True):
 
 
 class Carried(Message, frozen=True):
-    """The answer to a `Carry`: whether the node has taken the order, and else why not.
+    """The answer to a `Carry`: whether the node has taken the order, and else why not: ``kind`` for programs,
+    ``sentence`` for people, and where the node refused it, by which of its named reasons (``reason``).
 
     ``build_ms``: of the circuit; ``took_ms``: from there until the node had answered, for ``size`` bytes.
     """
@@ -180,6 +182,8 @@ class Carried(Message, frozen=True):
     attempt: Identifier
     ok: bool
     sentence: Sentence = ""
+    kind: NotCarried = NotCarried.UNSAID
+    reason: Short = ""
     build_ms: Seconds = 0.0
     took_ms: Seconds = 0.0
     size: Count = 0

@@ -33,6 +33,26 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"  # the agent has no memory of it (it was restarted)
 
 
+class NotCarried(StrEnum):
+    """Why a gateway did not bring an order to its node."""
+
+    UNSAID = ""  # an agent of before, or one of later with a kind that is not known here
+    NO_CIRCUIT = "no-circuit"  # none to the node could be built
+    LOST = "lost"  # the circuit broke on the way
+    REFUSED = "refused"  # the node did not take it; its reason is beside this
+    TIMEOUT = "timeout"  # the node did not have it in time
+    NO_CONTENT = "no-content"  # the gateway did not get it from the panel
+    BUSY = "busy"  # the gateway had too much to do
+    WITHDRAWN = "withdrawn"
+    NO_PART = "no-part"  # the gateway has no part in the overlay, or its owner does not grant entry
+    UNFIT = "unfit"  # the order itself cannot be brought by anybody
+    FAILED = "failed"  # the gateway failed at it; its log says more
+
+    @classmethod
+    def _missing_(cls, value: object) -> NotCarried:
+        return cls.UNSAID
+
+
 class DriverFact(Value, frozen=True):
     """Whether a driver can be used here, and in words why not."""
 

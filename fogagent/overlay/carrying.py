@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import BinaryIO
 
-from fogagent.messages import MAX_SENTENCE, Carried, Carry
+from fogagent.messages import MAX_SENTENCE, Carried, Carry, NotCarried
 from fogagent.overlay.onion.builder import NoCircuit
 from fogagent.overlay.onion.client import OnionClient
 from fogagent.overlay.onion.errors import OnionError
@@ -24,8 +24,16 @@ class _NotTaken(Exception):
     """``str`` says why."""
 
 
-def not_carried(order: Carry, sentence: str) -> Carried:
-    return Carried(order=order.order, attempt=order.attempt, ok=False, sentence=sentence[:MAX_SENTENCE])
+def not_carried(order: Carry, kind: NotCarried, sentence: str, reason: str = "") -> Carried:
+    """``reason``: the node's, where it refused."""
+    return Carried(
+        order=order.order,
+        attempt=order.attempt,
+        ok=False,
+        sentence=sentence[:MAX_SENTENCE],
+        kind=kind,
+        reason=reason,
+    )
 
 
 async def carry(client: OnionClient, order: Carry, content: BinaryIO, within_s: float) -> Carried:
@@ -38,23 +46,31 @@ async def carry(client: OnionClient, order: Carry, content: BinaryIO, within_s: 
         async with asyncio.timeout_at(until):
             own = await client.builder.build(Wishes(hops=order.hops, exit_node=order.to, needs_exit=False))
     except NoCircuit as error:
-        return not_carried(order, f"There is no circuit to its node: {error}")
+        return not_carried(order, NotCarried.NO_CIRCUIT, f"There is no circuit to its node: {error}")
     except TimeoutError:
         why = f" {client.trouble}" if client.trouble else ""
-        return not_carried(order, f"No circuit to its node could be built within {within_s:.3g} s.{why}")
+        sentence = f"No circuit to its node could be built within {within_s:.3g} s.{why}"
+        return not_carried(order, NotCarried.NO_CIRCUIT, sentence)
     name = own.path[-1].name
     try:
         async with asyncio.timeout_at(until):
             return await _bring(own, order, content)
-    except (_NotTaken, OnionError) as error:
-        return not_carried(order, f"{name} did not take it: {error}")
+    except _NotTaken as error:
+        return not_carried(order, NotCarried.REFUSED, f"{name} did not take it: {error}")
+    except OnionError as error:
+        return not_carried(order, NotCarried.LOST, f"It was lost on its way to {name}: {error}")
     except StreamBroken as error:
-        how = "was lost on its way to" if error.code == "circuit" else "was refused by"
-        return not_carried(order, f"It {how} {name}: {error}")
+        return _broken(order, name, error)
     except TimeoutError:
-        return not_carried(order, f"{name} did not have it within {within_s:.3g} s.")
+        return not_carried(order, NotCarried.TIMEOUT, f"{name} did not have it within {within_s:.3g} s.")
     finally:
         own.circuit.close()
+
+
+def _broken(order: Carry, name: str, error: StreamBroken) -> Carried:
+    if error.code == "circuit":
+        return not_carried(order, NotCarried.LOST, f"It was lost on its way to {name}: {error}")
+    return not_carried(order, NotCarried.REFUSED, f"It was refused by {name}: {error}", error.code)
 
 
 async def _bring(own: OwnCircuit, order: Carry, content: BinaryIO) -> Carried:

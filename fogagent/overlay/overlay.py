@@ -22,6 +22,7 @@ from fogagent.messages import (
     Carried,
     Carry,
     CircuitTried,
+    NotCarried,
     OverlayFacts,
     OverlayStatus,
     TryCircuit,
@@ -153,7 +154,7 @@ class Overlay:
     async def carry(self, order: Carry, content: BinaryIO, within_s: float) -> Carried:
         """Bring an order and its content to another node. Raises OSError if the content cannot be read."""
         if not self._part.enters:
-            return not_carried(order, NO_GATEWAY)
+            return not_carried(order, NotCarried.NO_PART, NO_GATEWAY)
         return await carry(self.client, order, content, within_s)
 
     def status(self) -> OverlayStatus:

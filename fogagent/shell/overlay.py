@@ -21,7 +21,7 @@ from fogagent.events import Brought, CarryEnded, CircuitTrialEnded, OverlayChang
 from fogagent.home import Home
 from fogagent.identity import Identity
 from fogagent.instructions import AnswerGateway, Bring, OpenTunnels, RunTrial
-from fogagent.messages import Blob, Carried, Carry, CircuitTried, Run, TryCircuit, TunnelSpec
+from fogagent.messages import Blob, Carried, Carry, CircuitTried, NotCarried, Run, TryCircuit, TunnelSpec
 from fogagent.overlay import letters
 from fogagent.overlay.carrying import not_carried
 from fogagent.overlay.directory import Directory
@@ -109,9 +109,10 @@ class OverlayShell:
         self._spawn(self._carry(instruction.order, instruction.within_s))
 
     async def _carry(self, order: Carry, within_s: float) -> None:
-        carried = not_carried(order, NO_PART)
+        carried = not_carried(order, NotCarried.NO_PART, NO_PART)
         if self._overlay is not None:
-            carried = not_carried(order, "This gateway failed at it; its log tells more.")
+            sentence = "This gateway failed at it; its log tells more."
+            carried = not_carried(order, NotCarried.FAILED, sentence)
             with _contained("carrying an order"):
                 carried = await self._carried(self._overlay, order, within_s)
         self._feed(CarryEnded(carried))
@@ -119,7 +120,8 @@ class OverlayShell:
     async def _carried(self, overlay: Overlay, order: Carry, within_s: float) -> Carried:
         content = await self._open(order.content)
         if content is None:
-            return not_carried(order, "Its content vanished from this gateway's cache.")
+            sentence = "Its content vanished from this gateway's cache."
+            return not_carried(order, NotCarried.NO_CONTENT, sentence)
         with content:
             return await overlay.carry(order, content, within_s)
 

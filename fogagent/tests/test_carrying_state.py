@@ -48,6 +48,7 @@ from fogagent.messages import (
     Fetch,
     Finished,
     Holding,
+    NotCarried,
     Outcome,
 )
 from fogagent.tests.driven import SHA, WELCOME, Driven, kinds, reports, result, run, sent
@@ -76,9 +77,9 @@ def answers(instructions: Iterable[Instruction]) -> list[Carried]:
     return [message for message in sent(instructions) if isinstance(message, Carried)]
 
 
-def failure(instructions: Iterable[Instruction]) -> str:
+def failure(instructions: Iterable[Instruction], kind: NotCarried = NotCarried.NO_CONTENT) -> str:
     (answer,) = answers(instructions)
-    assert not answer.ok
+    assert (answer.ok, answer.kind) == (False, kind)
     return answer.sentence
 
 
@@ -147,7 +148,7 @@ def test_what_does_not_have_its_turn_in_time_is_told(agent: Driven) -> None:
     agent.hears(carry(99, timeout_s=5.0))
     assert agent.state.wake_at() == agent.tick + 5
     assert answers(agent.after(4.9)) == []
-    assert failure(agent.after(0.1)) == (
+    assert failure(agent.after(0.1), NotCarried.BUSY) == (
         "This gateway was busy with other orders and did not come to this one within 5 s."
     )
     assert brings(agent(CarryEnded(ok(carry(1))))) == []
@@ -156,7 +157,7 @@ def test_what_does_not_have_its_turn_in_time_is_told(agent: Driven) -> None:
 def test_there_are_never_too_many(agent: Driven) -> None:
     agent.hears(*(carry(number) for number in range(1, MOST + 1)))
     order = carry(MOST + 1)
-    assert "256 orders to bring already" in failure(agent.hears(order))
+    assert "256 orders to bring already" in failure(agent.hears(order), NotCarried.BUSY)
     agent(CarryEnded(ok(carry(1))))
     assert not answers(agent.hears(order))[0].ok, "the same answer, whatever changed since"
     assert answers(agent.hears(carry(MOST + 2))) == []
@@ -164,7 +165,7 @@ def test_there_are_never_too_many(agent: Driven) -> None:
 
 def test_content_that_is_too_large_is_not_even_fetched(agent: Driven) -> None:
     order = carry(content=Blob(sha256=SHA, size=MAX_SEALED_BYTES + 1))
-    assert "Sealed content has at most" in failure(agent.hears(order))
+    assert "Sealed content has at most" in failure(agent.hears(order), NotCarried.UNFIT)
 
 
 def test_large_content_is_fetched_first(agent: Driven) -> None:
@@ -232,7 +233,7 @@ def test_a_cancel_of_what_is_carried_is_not_taken_for_one_of_ours(agent: Driven)
     agent(CarryEnded(ok(over)))
     told = agent.hears(Cancel(order=20, attempt=1001, sentence="asked by ada"))
     assert reports(told) == []
-    assert failure(told) == "asked by ada"
+    assert failure(told, NotCarried.WITHDRAWN) == "asked by ada"
     assert Acknowledge(orders=[20]) in sent(told)
     for number, attempt in ((21, 1002), (22, 1003), (23, 1001)):
         assert agent.hears(Cancel(order=number, attempt=attempt)) == [Send(Acknowledge(orders=[number]))]
@@ -242,7 +243,7 @@ def test_a_cancel_of_what_is_carried_is_not_taken_for_one_of_ours(agent: Driven)
 
 def test_a_cancel_without_a_reason_has_one(agent: Driven) -> None:
     agent.hears(carry(content=LARGE))
-    assert failure(agent.hears(Cancel(order=20, attempt=1009))) == WITHDRAWN
+    assert failure(agent.hears(Cancel(order=20, attempt=1009)), NotCarried.WITHDRAWN) == WITHDRAWN
 
 
 def test_content_is_dropped_when_the_last_who_needed_it_is_done(agent: Driven) -> None:

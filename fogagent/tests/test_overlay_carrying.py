@@ -13,7 +13,7 @@ import pytest
 
 from fogagent.blobs import Arriving
 from fogagent.identity import Identity
-from fogagent.messages import Blob, Carried, Carry, Run
+from fogagent.messages import Blob, Carried, Carry, NotCarried, Run
 from fogagent.overlay import receiving
 from fogagent.overlay.letters import write
 from fogagent.overlay.onion.backlog import BUFFER_BYTES
@@ -117,6 +117,7 @@ async def test_who_lets_nobody_enter_is_no_gateway(tmp_path: Path) -> None:
     async with nodes(tmp_path, GUARD, MIDDLE, MIDDLE) as made:
         told = await carried(made[0], order_to(made[2]))
         assert (told.ok, "entry is not among" in told.sentence) == (False, True)
+        assert told.kind == NotCarried.NO_PART
 
 
 async def test_a_gateway_without_a_directory_says_so(tmp_path: Path) -> None:
@@ -124,6 +125,7 @@ async def test_a_gateway_without_a_directory_says_so(tmp_path: Path) -> None:
     try:
         told = await carried(alone, order_to(alone))
         assert told.sentence == ("There is no circuit to its node: This node has no directory of relays yet.")
+        assert told.kind == NotCarried.NO_CIRCUIT
     finally:
         await alone.overlay.close()
 
@@ -184,7 +186,7 @@ async def test_when_the_middle_is_killed_that_is_told(tmp_path: Path) -> None:
         content.then = made[2].overlay.close
         told = await made[0].overlay.carry(order_to(made[3], LARGE), content, 20.0)
         assert told.sentence == "It was lost on its way to node-4: The link between two relays broke."
-        assert not told.ok
+        assert (told.ok, told.kind) == (False, NotCarried.LOST)
         del made[2]
         await nothing_left(made)
 
@@ -195,7 +197,7 @@ async def test_it_takes_no_longer_than_it_may(tmp_path: Path) -> None:
         content.then = over.wait
         told = await made[0].overlay.carry(order_to(made[3], LARGE), content, 3.0)
         over.set()
-        assert told.sentence == "node-4 did not have it within 3 s."
+        assert (told.kind, told.sentence) == (NotCarried.TIMEOUT, "node-4 did not have it within 3 s.")
         await nothing_left(made)
 
 
@@ -204,6 +206,7 @@ async def test_what_the_agent_does_not_take_is_told(tmp_path: Path) -> None:
         made[3].desk.refusal = "This node is stopping."
         told = await carried(made[0], order_to(made[3]))
         assert told.sentence == "It was refused by node-4: This node is stopping."
+        assert (told.kind, told.reason) == (NotCarried.REFUSED, Refusal.NOT_TAKEN)
 
 
 async def test_a_node_that_stops_says_so_and_leaves_nothing_undone(tmp_path: Path) -> None:
@@ -221,6 +224,7 @@ async def test_a_node_that_stops_says_so_and_leaves_nothing_undone(tmp_path: Pat
         content.then = stop
         told = await made[0].overlay.carry(order_to(made[3], LARGE), content, 20.0)
         assert told.sentence == "It was refused by node-4: This node was stopped."
+        assert (told.kind, told.reason) == (NotCarried.REFUSED, Refusal.STOPPED)
         assert left == [0]
         await nothing_left(made)
 

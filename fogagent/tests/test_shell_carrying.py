@@ -23,6 +23,7 @@ from fogagent.messages import (
     Fetch,
     Finished,
     Holding,
+    NotCarried,
     Outcome,
     OverlayFacts,
     Run,
@@ -171,7 +172,7 @@ async def test_an_agent_outside_the_overlay_says_so(tmp_path: Path) -> None:
         await panel.hears(Holding)
         await panel.say(Carry(order=9, attempt=5, to=bytes(32), content=content, letter=b"x"))
         told = await panel.hears(Carried)
-    assert (told.ok, told.sentence) == (False, "This node takes no part in the overlay.")
+    assert (told.kind, told.sentence) == (NotCarried.NO_PART, "This node takes no part in the overlay.")
 
 
 async def test_what_fails_in_a_gateway_is_told_and_ends_nothing_else(
@@ -185,7 +186,10 @@ async def test_what_fails_in_a_gateway_is_told_and_ends_nothing_else(
             broken.delattr(overlay, "_part")
             await gateway.panel.say(order)
             told = await gateway.panel.hears(Carried)
-        assert (told.ok, told.sentence) == (False, "This gateway failed at it; its log tells more.")
+        assert (told.kind, told.sentence) == (
+            NotCarried.FAILED,
+            "This gateway failed at it; its log tells more.",
+        )
         assert "the overlay failed at carrying an order" in caplog.text
 
 
@@ -201,4 +205,7 @@ async def test_content_that_vanished_is_told(tmp_path: Path, monkeypatch: pytest
         assert run.payload is not None
         await gateway.panel.say(order_for(run, node, run.payload))
         told = await gateway.panel.hears(Carried)
-        assert (told.ok, told.sentence) == (False, "Its content vanished from this gateway's cache.")
+        assert (told.kind, told.sentence) == (
+            NotCarried.NO_CONTENT,
+            "Its content vanished from this gateway's cache.",
+        )

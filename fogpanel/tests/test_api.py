@@ -139,6 +139,7 @@ ENDPOINTS: list[tuple[str, str, object, str]] = [
     ("get", "/topology", None, "viewer"),
     ("get", "/relays", None, "viewer"),
     ("get", "/circuits", None, "viewer"),
+    ("get", "/carriages", None, "viewer"),
     ("get", "/tunnels", None, "viewer"),
     ("post", "/tunnels", {"name": "t", "entry": "node-1"}, "submitter"),
     ("get", "/tunnels/{tunnel}", None, "viewer"),

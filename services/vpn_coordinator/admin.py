@@ -38,6 +38,8 @@ class CarriageAdmin(LargeAdmin):
         "ended_at",
         "ok",
         "tries",
+        "trouble",
+        "reason",
         "build_ms",
         "took_ms",
         "size",

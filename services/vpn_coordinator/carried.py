@@ -13,9 +13,10 @@ from services.vpn_coordinator.carrying import TOPIC
 from services.vpn_coordinator.models import Carriage
 from services.vpn_coordinator.retrying import CARRY, fail
 from services.vpn_coordinator.tries import BEGINS_WITHIN_S
+from services.vpn_coordinator.troubles import told
 from tasks.orders import subject
 
-BROUGHT = ("brought_at", "due_at", "ok", "sentence", "build_ms", "took_ms")
+BROUGHT = ("brought_at", "due_at", "ok", "trouble", "reason", "sentence", "build_ms", "took_ms")
 
 
 class Asked(NamedTuple):
@@ -49,7 +50,7 @@ def note_carried(received: Sequence[tuple[int, Carried]], now: datetime) -> None
             failed.setdefault(answer.attempt, (carriage, answer))
     _note_brought([pair for attempt, pair in brought.items() if attempt not in failed], now)
     if failed:
-        fail([(carriage, _why(answer)) for carriage, answer in failed.values()], now)
+        fail([(carriage, told(answer)) for carriage, answer in failed.values()], now)
 
 
 def _asked(order_ids: Sequence[int]) -> Mapping[int, Asked]:
@@ -71,14 +72,11 @@ def _locked(attempt_ids: Sequence[int]) -> Mapping[int, Carriage]:
 
 def _note_brought(brought: Sequence[tuple[Carriage, Carried]], now: datetime) -> None:
     for carriage, answer in brought:
-        carriage.brought_at, carriage.ok, carriage.sentence = now, True, ""
+        carriage.brought_at, carriage.ok = now, True
+        carriage.trouble = carriage.reason = carriage.sentence = ""
         carriage.due_at = now + timedelta(seconds=BEGINS_WITHIN_S)
         carriage.build_ms, carriage.took_ms = answer.build_ms, answer.took_ms
     Carriage.objects.bulk_update([carriage for carriage, _ in brought], BROUGHT)
     Order.objects.filter(id__in=[answer.order for _, answer in brought], acked_at=None).update(acked_at=now)
     if brought:
         live.changed(TOPIC)
-
-
-def _why(answer: Carried) -> str:
-    return answer.sentence.replace("\0", "") or "Its gateway does not say why."

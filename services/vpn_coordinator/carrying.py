@@ -25,6 +25,7 @@ from nodes.relay_directory.publishing import published_entry
 from services.vpn_coordinator.choosing import chance, gateways
 from services.vpn_coordinator.models import Carriage
 from services.vpn_coordinator.tries import PAUSE_LEAST_S, SLACK_S, pause, timeout_s
+from services.vpn_coordinator.troubles import Failed, Trouble
 from tasks.orders import subject
 
 TOPIC = "private-tasks"
@@ -85,8 +86,10 @@ def ask(
     for carriage in waiting:
         entry = entries.get(carriage.node_id)
         chosen = able.choose(carriage.node_id, carriage.tried)
-        if entry is None or chosen is None:
-            _wait(carriage, NOT_LISTED if entry is None else NO_GATEWAY, now)
+        if entry is None:
+            _wait(carriage, Failed(Trouble.NOT_SEALABLE, NOT_LISTED), now)
+        elif chosen is None:
+            _wait(carriage, Failed(Trouble.NO_GATEWAY, NO_GATEWAY), now)
         elif now < (rested_at := _rested_at(carriage, chosen)):
             carriage.due_at = rested_at
         else:
@@ -94,15 +97,15 @@ def ask(
             try:
                 order = _order(carriage, entry, content, now)
             except letters.BadLetter as bad:
-                _wait(carriage, str(bad), now)
+                _wait(carriage, Failed(Trouble.NOT_SEALABLE, str(bad)), now)
             else:
                 _note_asked(carriage, chosen, now)
                 orders.append(NewOrder(chosen, order, subject(carriage.attempt_id)))
     return orders
 
 
-def _wait(carriage: Carriage, sentence: str, now: datetime) -> None:
-    carriage.sentence = audit.shorten(sentence)
+def _wait(carriage: Carriage, why: Failed, now: datetime) -> None:
+    carriage.trouble, carriage.reason, carriage.sentence = why.trouble, "", audit.shorten(why.sentence)
     carriage.due_at = now + timedelta(seconds=PAUSE_LEAST_S)
 
 
@@ -130,7 +133,8 @@ def _order(carriage: Carriage, entry: Relay, content: Blob | None, now: datetime
 
 
 def _note_asked(carriage: Carriage, gateway: int, now: datetime) -> None:
-    carriage.gateway_id, carriage.asked_at, carriage.sentence = gateway, now, ""
+    carriage.gateway_id, carriage.asked_at = gateway, now
+    carriage.trouble = carriage.reason = carriage.sentence = ""
     carriage.due_at = now + timedelta(seconds=timeout_s(carriage.size) + SLACK_S)
 
 

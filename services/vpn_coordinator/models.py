@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import models
 
 from nodes.models import Node
+from services.vpn_coordinator.troubles import REASON_LENGTH, Trouble
 from tasks.models import PRIVACY_CHOICES, Attempt, Task
 from tasks.privacy import Privacy
 
@@ -180,7 +181,13 @@ class Carriage(models.Model):
     tries = models.PositiveSmallIntegerField(default=0, help_text="That failed")
     failed_at = models.DateTimeField(null=True, blank=True, help_text="When the last of them did")
     tried = models.JSONField(default=list, blank=True, help_text="Gateways, by id, in their order")
-    sentence = models.CharField(max_length=500, blank=True, help_text="Why it waits, or what failed last")
+    trouble = models.CharField(
+        max_length=16, choices=Trouble, blank=True, help_text="Why it waits, or what failed last, by name"
+    )
+    reason = models.CharField(
+        max_length=REASON_LENGTH, blank=True, help_text="The name by which its node refused it"
+    )
+    sentence = models.CharField(max_length=500, blank=True, help_text="The same for people")
 
     # How it went
     brought_at = models.DateTimeField(null=True, blank=True, help_text="When its gateway said so")

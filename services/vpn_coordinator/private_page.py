@@ -14,8 +14,8 @@ from tasks.privacy import IN_SHORT, Privacy
 
 CARRIAGES_SHOWN = 4
 SHOWN = (
-    "attempt", "created_at", "gateway__name", "node__name", "hops", "tries", "sentence", "ended_at", "ok",
-    "build_ms", "took_ms", "size",
+    "attempt", "created_at", "gateway__name", "node__name", "hops", "tries", "trouble", "reason", "sentence",
+    "ended_at", "ok", "build_ms", "took_ms", "size",
 )  # fmt: skip
 REFUSAL_MOST = 1000
 

@@ -12,6 +12,7 @@ from services.vpn_coordinator.carrying import TOPIC, ask
 from services.vpn_coordinator.choosing import able
 from services.vpn_coordinator.models import Carriage
 from services.vpn_coordinator.tries import WAITED_FOR, is_lost
+from services.vpn_coordinator.troubles import Failed
 from tasks.closing import open_attempts, stop
 from tasks.orders import subject
 from tasks.outcomes import MOVED, UNDELIVERED
@@ -20,13 +21,13 @@ CARRY = "carry"
 """The kind of these orders in the outbox."""
 
 COLUMNS = (
-    "gateway", "asked_at", "due_at", "tries", "failed_at", "tried", "sentence", "brought_at", "ended_at",
-    "ok",
+    "gateway", "asked_at", "due_at", "tries", "failed_at", "tried", "trouble", "reason", "sentence",
+    "brought_at", "ended_at", "ok",
 )  # fmt: skip
 
 
-def fail(failed: Sequence[tuple[Carriage, str]], now: datetime) -> None:
-    """The present tries of these, which are locked, failed, each with a sentence that says why.
+def fail(failed: Sequence[tuple[Carriage, Failed]], now: datetime) -> None:
+    """The present tries of these, which are locked, failed, each for a reason.
 
     Within a transaction of `nodes.locks.with_nodes`, since attempts may end.
     """
@@ -36,7 +37,8 @@ def fail(failed: Sequence[tuple[Carriage, str]], now: datetime) -> None:
             carriage.tried = [*carriage.tried, carriage.gateway_id]
         carriage.tries += 1
         carriage.failed_at = now
-        carriage.sentence = audit.shorten(why)
+        carriage.trouble, carriage.reason = why.trouble, why.reason
+        carriage.sentence = audit.shorten(why.sentence)
         carriage.gateway_id = carriage.asked_at = carriage.brought_at = carriage.ok = None
     lost = [carriage for carriage, _ in failed if is_lost(carriage.tries, now - carriage.created_at)]
     _end(lost, UNDELIVERED, now)

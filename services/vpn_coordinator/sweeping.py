@@ -14,6 +14,7 @@ from services.vpn_coordinator.carrying import TOPIC
 from services.vpn_coordinator.models import Carriage
 from services.vpn_coordinator.retrying import CARRY, fail, go_on, withdraw
 from services.vpn_coordinator.tries import BEGINS_WITHIN_S
+from services.vpn_coordinator.troubles import Failed, Trouble
 from tasks.closing import nodes_of
 from tasks.orders import subject
 
@@ -65,15 +66,18 @@ def _close(carriages: list[Carriage], now: datetime) -> None:
     live.changed(TOPIC)
 
 
-def _silence(carriage: Carriage, now: datetime) -> str:
+def _silence(carriage: Carriage, now: datetime) -> Failed:
     """Why its present try counts as failed."""
     assert carriage.gateway is not None and carriage.asked_at is not None
     gateway, node = carriage.gateway.name, carriage.node.name
     if carriage.brought_at is not None:
-        return f"{gateway} says that it was brought, but {node} did not begin in {duration(BEGINS_WITHIN_S)}."
+        within = duration(BEGINS_WITHIN_S)
+        sentence = f"{gateway} says that it was brought, but {node} did not begin in {within}."
+        return Failed(Trouble.NOT_BEGUN, sentence)
     if not carriage.gateway.connected:
-        return f"The connection of {gateway} broke while it was to bring it."
-    return f"{gateway} did not tell within {duration((now - carriage.asked_at).total_seconds())} how it went."
+        return Failed(Trouble.CUT_OFF, f"The connection of {gateway} broke while it was to bring it.")
+    waited = duration((now - carriage.asked_at).total_seconds())
+    return Failed(Trouble.SILENT, f"{gateway} did not tell within {waited} how it went.")
 
 
 def forget(now: datetime) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from pytest_django import DjangoAssertNumQueries
 
 from conftest import MakeNode
-from fogagent.messages import Outcome, Started
+from fogagent.messages import NotCarried, Outcome, Started
 from fogagent.overlay import letters
 from nodes import inbox
 from nodes.identity import panel_identity
@@ -41,6 +42,7 @@ from services.vpn_coordinator.tries import (
     WAITED_FOR,
     timeout_s,
 )
+from services.vpn_coordinator.troubles import Trouble
 from tasks.closing import open_attempts, stop
 from tasks.doubt import doubt, trust
 from tasks.handlers import mark_started
@@ -155,6 +157,7 @@ class TestAsking:
         publish(NOW + timedelta(seconds=PAUSE_S))
         carriage = fog.one()
         assert (carriage.gateway_id, carriage.sentence, pending()) == (None, NO_GATEWAY, [])
+        assert carriage.trouble == Trouble.NO_GATEWAY
 
     def test_where_nobody_carries_nothing_is_placed_that_would_have_to_be(self, small_fog: Fog) -> None:
         assert choosing.levels_held_back() == frozenset()
@@ -169,6 +172,7 @@ class TestAsking:
     def test_who_is_not_in_the_directory_waits(self, fog: Fog, make_node: MakeNode) -> None:
         [carriage] = fog.carry(fog.attempt(make_node()))
         assert (carriage.gateway_id, carriage.sentence) == (None, NOT_LISTED)
+        assert carriage.trouble == Trouble.NOT_SEALABLE
 
     def test_what_waits_is_asked_for_when_there_is_a_gateway(
         self, make_node: MakeNode, submitter: User
@@ -254,6 +258,25 @@ class TestAnswers:
         assert {first, second} == {one.id for one in fog.gateways}
         assert (carriage.gateway_id, carriage.tries, carriage.tried) == (second, 1, [first])
         assert Order.objects.filter(withdrawn_at=NOW + SECOND).get().node_id == first
+
+    @pytest.mark.parametrize(
+        ("told", "kept"),
+        [
+            ({}, ("unsaid", "")),
+            ({"kind": NotCarried.NO_CIRCUIT}, ("no-circuit", "")),
+            ({"kind": NotCarried.REFUSED, "reason": "not-\0taken"}, ("refused", "not-taken")),
+        ],
+    )
+    def test_why_it_failed_is_kept_by_name(
+        self, small_fog: Fog, told: dict[str, Any], kept: tuple[str, str]
+    ) -> None:
+        carriage = small_fog.one()
+        answer(carriage, NOW, ok=False, **told)
+        carriage.refresh_from_db()
+        assert (carriage.trouble, carriage.reason) == kept
+        sweep(NOW + 2 * SECOND)
+        carriage.refresh_from_db()
+        assert (carriage.trouble, carriage.reason, carriage.tries) == ("", "", 1), "it is on its way again"
 
     def test_a_failure_that_is_told_twice_counts_once(self, fog: Fog) -> None:
         carriage = fog.one()
@@ -372,6 +395,7 @@ class TestSweeping:
         sweep(NOW + SILENT)
         carriage.refresh_from_db()
         assert carriage.sentence == "gate-0 did not tell within 20 s how it went."
+        assert carriage.trouble == Trouble.SILENT
         assert TIMEOUT_S + SLACK_S == 20
         Node.objects.filter(name="gate-0").update(connected=False)
         small_fog.one(NOW)

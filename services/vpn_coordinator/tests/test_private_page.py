@@ -70,7 +70,13 @@ def test_carriages_are_shown_with_their_way_and_their_trouble(fog: Fog) -> None:
     answer(brought, NOW)
     answer(failing, NOW, ok=False, sentence="There is no circuit to its node.")
     Carriage.objects.filter(id=given_up.id).update(
-        ok=False, ended_at=NOW, sentence="<b>No way.</b>", gateway=None, tries=5
+        ok=False,
+        ended_at=NOW,
+        trouble="refused",
+        reason="<i>",
+        sentence="<b>No way.</b>",
+        gateway=None,
+        tries=5,
     )
     html = render_private("")
     rows = {
@@ -82,6 +88,7 @@ def test_carriages_are_shown_with_their_way_and_their_trouble(fog: Fog) -> None:
         assert part in rows[brought.attempt_id]
     assert "Under way" in rows[failing.attempt_id] and "1 failed before" in rows[failing.attempt_id]
     assert "no gateway" in rows[given_up.attempt_id] and "Given up" in rows[given_up.attempt_id]
+    assert "Refused by its node (&lt;i&gt;) &lt;b&gt;No way.&lt;/b&gt;" in rows[given_up.attempt_id]
     assert "<b>No way.</b>" not in html and "&lt;b&gt;No way.&lt;/b&gt;" in html
 
 
