@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from fogpanel.admin_site import LargeAdmin, ReadOnlyAdmin
-from services.vpn_coordinator.models import Carriage, PrivacyLevel, SealedCanary, Tunnel
+from services.vpn_coordinator.models import Carriage, GatewayRecord, PrivacyLevel, SealedCanary, Tunnel
 
 
 @admin.register(Tunnel)
@@ -50,6 +50,14 @@ class CarriageAdmin(LargeAdmin):
     search_help_text = "Number of an attempt, or the name of the node where it is to run"
     list_select_related = ("gateway", "node")
     ordering = ("-id",)
+
+
+@admin.register(GatewayRecord)
+class GatewayRecordAdmin(ReadOnlyAdmin):
+    list_display = ("node", "results", "rests_until", "failed_at", "trouble")
+    list_select_related = ("node",)
+    search_fields = ("node__name",)
+    ordering = ("-failed_at",)
 
 
 @admin.register(SealedCanary)

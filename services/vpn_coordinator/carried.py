@@ -11,6 +11,7 @@ from fogpanel import live
 from nodes.models import Order
 from services.vpn_coordinator.carrying import TOPIC
 from services.vpn_coordinator.models import Carriage
+from services.vpn_coordinator.remembering import remember, results_of
 from services.vpn_coordinator.retrying import CARRY, fail
 from services.vpn_coordinator.tries import BEGINS_WITHIN_S
 from services.vpn_coordinator.troubles import told
@@ -50,7 +51,10 @@ def note_carried(received: Sequence[tuple[int, Carried]], now: datetime) -> None
             failed.setdefault(answer.attempt, (carriage, answer))
     _note_brought([pair for attempt, pair in brought.items() if attempt not in failed], now)
     if failed:
-        fail([(carriage, told(answer)) for carriage, answer in failed.values()], now)
+        troubles = [(carriage, told(answer)) for carriage, answer in failed.values()]
+        results = results_of(troubles)
+        fail(troubles, now)
+        remember(results, now)
 
 
 def _asked(order_ids: Sequence[int]) -> Mapping[int, Asked]:

@@ -80,7 +80,7 @@ def ask(
     inside the order.
     """
     waiting = list(carriages)
-    able = gateways(rng)
+    able = gateways(now, rng)
     entries = entries_of({carriage.node_id for carriage in waiting})
     orders = []
     for carriage in waiting:

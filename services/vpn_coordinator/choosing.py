@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from random import Random
 
 from django.db.models import Count, Max, Min, QuerySet
@@ -12,6 +13,8 @@ from coordinator.values import Availability, NodeType
 from nodes.models import Node
 from services.vpn_coordinator.gateways import granting
 from services.vpn_coordinator.models import Carriage
+from services.vpn_coordinator.reliability import Reliance
+from services.vpn_coordinator.remembering import reliances
 from tasks.privacy import Privacy
 
 LOOKED_AT = 50
@@ -23,22 +26,42 @@ chance = Random()
 
 
 class Gateways:
-    """Those that can be had now, by id, and whether each mainly is one; with what they have under way."""
+    """Those that can be had now, by id, and whether each mainly is one; with what they have under way, and
+    how far those are relied on that ever failed."""
 
-    def __init__(self, found: Mapping[int, bool], under_way: Mapping[int, int], rng: Random) -> None:
+    def __init__(
+        self,
+        found: Mapping[int, bool],
+        under_way: Mapping[int, int],
+        known: Mapping[int, Reliance],
+        now: datetime,
+        rng: Random,
+    ) -> None:
         self._found = found
+        self._known = known
+        self._now = now
         self._under_way = Counter(under_way)
         self._rng = rng
 
     def choose(self, node_id: int, tried: Sequence[int] = ()) -> int | None:
         """Another than the node that it leads to; one that was tried only where no other is left, and then
-        the one whose turn is longest ago."""
+        the one whose turn is longest ago. One that failed lately is the last of those that were not tried."""
         able = [gateway for gateway in self._found if gateway != node_id]
         if not able:
             return None
-        chosen = min(able, key=lambda gateway: (_turn(gateway, tried), *self._burden(gateway)))
+        chosen = min(able, key=lambda gateway: self._rank(gateway, tried))
         self._under_way[chosen] += 1
         return chosen
+
+    def _rank(self, gateway: int, tried: Sequence[int]) -> tuple[float, ...]:
+        return _turn(gateway, tried), self._is_last(gateway), *self._burden(gateway)
+
+    def _is_last(self, gateway: int) -> bool:
+        """It rests, or has rested and is on trial, which is one order at a time."""
+        known = self._known.get(gateway)
+        if known is None:
+            return False
+        return known.rests(self._now) or (known.in_doubt and self._under_way[gateway] > 0)
 
     def _burden(self, gateway: int) -> tuple[float, ...]:
         under_way = self._under_way[gateway]
@@ -49,9 +72,9 @@ def _turn(gateway: int, tried: Sequence[int]) -> int:
     return max((turn for turn, one in enumerate(tried, 1) if one == gateway), default=0)
 
 
-def gateways(rng: Random) -> Gateways:
+def gateways(now: datetime, rng: Random) -> Gateways:
     found = look_for(rng)
-    return Gateways(found, _under_way(found), rng)
+    return Gateways(found, _under_way(found), reliances(found), now, rng)
 
 
 def look_for(rng: Random) -> dict[int, bool]:

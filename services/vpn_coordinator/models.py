@@ -209,6 +209,23 @@ class Carriage(models.Model):
         return f"carriage of attempt {self.attempt_id}"
 
 
+class GatewayRecord(models.Model):
+    """What came of the last orders that a gateway was to bring (`reliability.Reliance`); only of those that
+    failed once."""
+
+    if TYPE_CHECKING:
+        node_id: int
+
+    node = models.OneToOneField(Node, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    results = models.CharField(max_length=5, blank=True, help_text="The newest last; 0: failed")
+    rests_until = models.DateTimeField(null=True, blank=True, help_text="Asked last until then")
+    failed_at = models.DateTimeField(null=True, blank=True, help_text="When it failed last")
+    trouble = models.CharField(max_length=16, choices=Trouble, blank=True, help_text="Why, by name")
+
+    def __str__(self) -> str:
+        return f"record of gateway {self.node_id}"
+
+
 class SealedCanary(models.Model):
     """A small sealed task that the panel handed in as its own client, to see that it comes back.
 

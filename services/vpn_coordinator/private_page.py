@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
+
 from fogpanel import live
 from services.vpn_coordinator.carrying import TOPIC
-from services.vpn_coordinator.models import Carriage, PrivacyLevel
+from services.vpn_coordinator.models import Carriage, GatewayRecord, PrivacyLevel
 from services.vpn_coordinator.quotes import HIDES, TRANSFERS, quotes
 from tasks.privacy import IN_SHORT, Privacy
 
 CARRIAGES_SHOWN = 4
+FAILING_SHOWN = 4
 SHOWN = (
     "attempt", "created_at", "gateway__name", "node__name", "hops", "tries", "trouble", "reason", "sentence",
     "ended_at", "ok", "build_ms", "took_ms", "size",
@@ -52,6 +55,27 @@ class CarriageView:
     word: str
 
 
+@dataclass(frozen=True, slots=True)
+class RecordView:
+    """A gateway that failed last."""
+
+    record: GatewayRecord
+
+    @property
+    def failures(self) -> int:
+        return self.record.results.count("0")
+
+    @property
+    def of(self) -> int:
+        return len(self.record.results)
+
+
+def _failing() -> QuerySet[GatewayRecord]:
+    """Those whose last order failed, the newest first."""
+    failing = GatewayRecord.objects.filter(results__endswith="0", node__archived_at=None)
+    return failing.select_related("node").order_by("-failed_at")
+
+
 def note_quotes(now: datetime) -> None:
     """Write down what each level costs now, and whether it can be had."""
     columns = ("at", "refusal", "start_s", "samples", "bytes_per_s")
@@ -83,6 +107,7 @@ def private_part() -> dict[str, Any]:
     return {
         "levels": levels,
         "levels_at": max((one.at for one in known.values()), default=None),
+        "failing": [RecordView(one) for one in _failing()[:FAILING_SHOWN]],
         "carriages": [CarriageView(one, *_standing(one)) for one in carriages[:CARRIAGES_SHOWN]],
     }
 

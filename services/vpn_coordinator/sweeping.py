@@ -12,6 +12,7 @@ from nodes.locks import with_nodes
 from nodes.models import Order
 from services.vpn_coordinator.carrying import TOPIC
 from services.vpn_coordinator.models import Carriage
+from services.vpn_coordinator.remembering import Result, remember, results_of
 from services.vpn_coordinator.retrying import CARRY, fail, go_on, withdraw
 from services.vpn_coordinator.tries import BEGINS_WITHIN_S
 from services.vpn_coordinator.troubles import Failed, Trouble
@@ -42,19 +43,29 @@ def _look_after(due: QuerySet[Carriage], now: datetime) -> None:
     """What others are just now writing is left to the next sweep."""
     free = due.select_for_update(no_key=True, skip_locked=True, of=("self",))
     found = list(free.select_related("attempt", "node", "gateway"))
+    results: list[Result] = []
     if over := [one for one in found if _is_over(one)]:
+        results += [Result(one.gateway_id, None) for one in over if one.gateway_id and _has_begun(one)]
         _close(over, now)
     open_ones = [one for one in found if not _is_over(one)]
     unanswered = [one for one in open_ones if one.gateway_id is not None]
     waiting = [one for one in open_ones if one.gateway_id is None]
     if unanswered:
-        fail([(one, _silence(one, now)) for one in unanswered], now)
+        failed = [(one, _silence(one, now)) for one in unanswered]
+        results += results_of(failed)
+        fail(failed, now)
     if waiting:
         go_on(waiting, now)
+    remember(results, now)
 
 
 def _is_over(carriage: Carriage) -> bool:
-    return carriage.attempt.started_at is not None or carriage.attempt.ended_at is not None
+    return _has_begun(carriage) or carriage.attempt.ended_at is not None
+
+
+def _has_begun(carriage: Carriage) -> bool:
+    """That its node says so is what proves that its gateway brought it."""
+    return carriage.attempt.started_at is not None
 
 
 def _close(carriages: list[Carriage], now: datetime) -> None:

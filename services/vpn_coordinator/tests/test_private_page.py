@@ -98,12 +98,12 @@ def test_what_waits_says_why(make_node: MakeNode, submitter: User) -> None:
     assert "Waits No gateway can be had: start an agent with entry" in told
 
 
-def test_only_the_last_are_shown_and_in_two_queries(
+def test_only_the_last_are_shown_and_in_three_queries(
     fog: Fog, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     for _ in range(CARRIAGES_SHOWN + 2):
         fog.one()
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         html = render_private("")
     assert html.count('data-testid="carriage-row-') == CARRIAGES_SHOWN
 
