@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from coordinator.values import Availability
 from fogpanel.admin_site import LargeAdmin, PanelAdmin, ReadOnlyAdmin
 from nodes import joining, operations
-from nodes.models import DirectoryVersion, Group, JoinKey, Node, Order, Relay, Sample
+from nodes.models import DirectoryVersion, EventCount, Group, JoinKey, Node, Order, Relay, Sample
 from nodes.relay_directory.publishing import published_entry
 
 
@@ -148,3 +148,11 @@ class DirectoryVersionAdmin(LargeAdmin):
     numbers = ("version",)
     search_help_text = "Number of a version"
     ordering = ("-version",)
+
+
+@admin.register(EventCount)
+class EventCountAdmin(ReadOnlyAdmin):
+    list_display = ("node", "kind", "began_at", "stored", "left_out")
+    list_select_related = ("node",)
+    search_fields = ("node__name",)
+    ordering = ("-id",)

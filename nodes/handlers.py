@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from coordinator.values import NodeType
 from fogagent.messages import Acknowledge, Facts, Goodbye, Heartbeat, Problem
-from fogpanel import audit, live, metrics
+from fogpanel import live, metrics
 from fogpanel.rows import change, insert_each, select, update_each
 from fogpanel.wakes import wake
+from nodes import telling
 from nodes.gone import give_work_away
 from nodes.inbox import Reply
 from nodes.models import Node, Sample
@@ -190,8 +191,9 @@ def say_goodbye(received: Sequence[tuple[int, Goodbye]], now: datetime) -> None:
     """Nodes leave in order: what they run may go to others at once."""
     ids = {node_id for node_id, _ in received}
     Node.objects.filter(id__in=ids).update(said_goodbye=True, gone_at=now, changed_at=now)
-    for node in Node.objects.filter(id__in=ids):
-        audit.record("node.goodbye", f"{node.name} said goodbye", subject=node)
+    leaving = Node.objects.filter(id__in=ids).order_by("id")
+    told = [telling.Told(node.id, f"{node.name} said goodbye", node) for node in leaving]
+    telling.record_each("node.goodbye", told, now)
     give_work_away(dict.fromkeys(ids, "its node said goodbye"), now, silent=False)
     wake("node-changed", *ids)
     live.changed("nodes", "fleet", "topology", *(f"node:{node_id}" for node_id in ids))

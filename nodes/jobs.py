@@ -19,7 +19,7 @@ from fogpanel.parameters.catalogue import HEARTBEAT_S, REPLACE_AFTER_S, SWEEP_S
 from fogpanel.parameters.store import current
 from fogpanel.rows import pieces
 from fogpanel.wakes import wake
-from nodes import archive, behaviour, draining, leases, outbox
+from nodes import archive, behaviour, draining, leases, outbox, telling
 from nodes.gone import give_work_away
 from nodes.locks import lock_nodes, with_nodes
 from nodes.models import DirectoryVersion, Node, Order, Sample
@@ -100,6 +100,12 @@ def end_drains(run: Run) -> None:
 def release_held_back(run: Run) -> None:
     """Nodes that were steady for long enough, or have cooled down, may get work again."""
     behaviour.release_due(run.now)
+
+
+@job(every_s=60)
+def tell_left_out(run: Run) -> None:
+    """Say how many entries were left out of the audit trail, since nodes caused too many."""
+    telling.tell_left_out(run.now)
 
 
 @job(every_s=600)

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import F
 
-from fogpanel import audit, live
+from fogpanel import live
 from fogpanel.parameters.catalogue import HEARTBEAT_S, HEARTBEATS_PER_S_MAX, TIMEOUT_S
 from fogpanel.parameters.store import current
 from fogpanel.rows import update_each
 from fogpanel.wakes import wake
-from nodes import behaviour, outbox
+from nodes import behaviour, outbox, telling
 from nodes.connected import tell_connected
 from nodes.locks import locked_nodes
 from nodes.models import Node
@@ -81,7 +81,8 @@ def take(claims: Sequence[Claim], now: datetime) -> Mapping[str, Lease | NotWelc
         # The welcome says it anew; an older order that was never acknowledged would contradict it.
         outbox.withdraw([beat_subject(node.id) for node in welcome], now)
         tell_connected([node.id for node in welcome], now)
-        audit.record_each("node.connected", ((told, node) for node in welcome if (told := _return_of(node))))
+        returns = [telling.Told(node.id, told, node) for node in welcome if (told := _return_of(node))]
+        telling.record_each("node.connected", returns, now)
         wake("took-over", *(f"{lease.node_id}:{lease.epoch}" for lease in leases.values()))
         wake("node-changed", *(node.id for node in welcome))
         live.changed("nodes", "fleet", *(f"node:{node.id}" for node in welcome))

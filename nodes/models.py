@@ -276,3 +276,22 @@ class DirectoryVersion(models.Model):
 
     def __str__(self) -> str:
         return str(self.version)
+
+
+class EventCount(models.Model):
+    """How many events of one kind a node caused lately (`nodes.telling`). Guarded by the node's lock."""
+
+    if TYPE_CHECKING:
+        node_id: int
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=60)
+    began_at = models.DateTimeField(db_index=True)
+    stored = models.PositiveIntegerField(default=0)
+    left_out = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["node", "kind"], name="one_count_of_a_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of node {self.node_id}"

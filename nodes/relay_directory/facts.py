@@ -12,9 +12,9 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from fogagent.messages import OverlayFacts, Problem
-from fogpanel import audit
 from fogpanel.rows import insert_each, update_each
 from fogpanel.wakes import wake
+from nodes import telling
 from nodes.inbox import Reply
 from nodes.models import Node, Relay
 from nodes.relay_directory.addresses import Unusable, reachable
@@ -60,7 +60,7 @@ def store_overlay_facts(received: Sequence[tuple[int, OverlayFacts]], now: datet
             if said != known.get(node_id):
                 new[node_id] = said
     _store(new, known, now)
-    _tell_new_keys(new, known, nodes)
+    _tell_new_keys(new, known, nodes, now)
     return problems
 
 
@@ -115,17 +115,17 @@ def _store(new: Mapping[int, Said], known: Mapping[int, Said], now: datetime) ->
         wake(RELAY_CHANGED)
 
 
-def _tell_new_keys(new: Mapping[int, Said], known: Mapping[int, Said], nodes: Mapping[int, Node]) -> None:
+def _tell_new_keys(
+    new: Mapping[int, Said], known: Mapping[int, Said], nodes: Mapping[int, Node], now: datetime
+) -> None:
     """Keys are what others trust a relay by: that they changed is worth an event."""
     both = ((nodes[node_id], known[node_id], said) for node_id, said in new.items() if node_id in known)
-    audit.record_each(
-        "relay.keys",
-        (
-            (f"{node.name} has {' and '.join(changes)}", node)
-            for node, before, after in both
-            if (changes := list(_new_keys(before, after)))
-        ),
-    )
+    told = [
+        telling.Told(node.id, f"{node.name} has {' and '.join(changes)}", node)
+        for node, before, after in both
+        if (changes := list(_new_keys(before, after)))
+    ]
+    telling.record_each("relay.keys", told, now)
 
 
 def _new_keys(before: Said, after: Said) -> Iterator[str]:

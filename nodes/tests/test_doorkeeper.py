@@ -33,7 +33,7 @@ def test_who_comes_together_is_let_in_by_one_commit(
 ) -> None:
     doorkeeper, nodes = Doorkeeper(), [make_node(connected=False) for _ in range(20)]
     answers = [knock(doorkeeper, node) for node in nodes]
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         doorkeeper.turn()
     assert [answer.result(timeout=0).node_id for answer in answers] == [node.id for node in nodes]
 

@@ -150,7 +150,7 @@ def test_facts_of_many_cost_a_few_statements(
     nodes = list(Node.objects.order_by("id"))
     with django_assert_max_num_queries(4):
         assert list(store_overlay_facts([(n.id, overlay_facts(n.id)) for n in nodes], NOW)) == []
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         changed = [(n.id, overlay_facts(n.id, onion_key=b"k" * 32)) for n in nodes]
         assert list(store_overlay_facts(changed, NOW)) == []
     assert Event.objects.filter(kind="relay.keys").count() == 50

@@ -13,6 +13,7 @@ from fogpanel import audit, live
 from fogpanel.models import Event
 from fogpanel.rows import update_each
 from nodes.models import Node
+from nodes.telling import Told, record_each
 from services.control import want_probe
 from services.vpn_coordinator.models import SLUG, Tunnel
 from services.vpn_coordinator.rates import Count, counted
@@ -56,13 +57,20 @@ def note_tunnels(received: Sequence[tuple[int, OverlayStatus]], now: datetime) -
     circuits = [circuit for status in told.values() for circuit in status.circuits if circuit.path]
     exits = _exits({circuit.path[-1] for circuit in circuits})
     rows, moved, turned = [], False, False
+    opened: list[Told] = []
+    broken: list[Told] = []
     for tunnel in tunnels:
         new = _told(tunnel, told[tunnel.entry_id], exits, now)
-        _leave_events(tunnel, new)
+        if sentence := _opened(tunnel, new):
+            opened.append(Told(tunnel.entry_id, sentence, tunnel))
+        if sentence := _broken(tunnel, new):
+            broken.append(Told(tunnel.entry_id, sentence, tunnel))
         moved |= (tunnel.is_open, tunnel.port) != (new["is_open"], new["port"])
         turned |= bool(tunnel.sentence) != bool(new["sentence"])
         # What is not told anew stays.
         rows.append((*(new.get(name, _present(tunnel, name)) for name in COLUMNS), tunnel.id))
+    record_each("tunnel.opened", opened, now)
+    record_each("tunnel.broken", broken, now, level=Event.Level.WARNING)
     update_each(Tunnel, COLUMNS, rows)
     live.changed("tunnels", *(f"tunnel:{tunnel.id}" for tunnel in tunnels))
     if moved or turned:
@@ -136,11 +144,14 @@ def _measured(
     return measured
 
 
-def _leave_events(tunnel: Tunnel, new: Mapping[str, Any]) -> None:
-    """That it was opened, and why it is not open, each once."""
-    if new["is_open"] is True and not tunnel.is_open:
-        audit.record("tunnel.opened", f"The tunnel {tunnel} is open", subject=tunnel)
-    elif new["is_open"] is False and (tunnel.is_open is not False or tunnel.sentence != new["sentence"]):
-        why = new["sentence"] or "its entry does not say why"
-        told = f"The tunnel {tunnel} is not open: {why}"
-        audit.record("tunnel.broken", told, subject=tunnel, level=Event.Level.WARNING)
+def _opened(tunnel: Tunnel, new: Mapping[str, Any]) -> str:
+    """That it was opened; empty where that is not new."""
+    return f"The tunnel {tunnel} is open" if new["is_open"] is True and not tunnel.is_open else ""
+
+
+def _broken(tunnel: Tunnel, new: Mapping[str, Any]) -> str:
+    """Why it is not open; empty where that is not new."""
+    was_told = tunnel.is_open is False and tunnel.sentence == new["sentence"]
+    if new["is_open"] is not False or was_told:
+        return ""
+    return f"The tunnel {tunnel} is not open: {new['sentence'] or 'its entry does not say why'}"
