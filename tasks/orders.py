@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from msgspec.json import decode
 
 from fogagent.messages import INLINE_BLOB_BYTES, Blob, Cancel, Run, Sealed
 from nodes.outbox import NewOrder
@@ -47,12 +48,13 @@ class Runnable(NamedTuple):
 
 def runnable(row: Sequence[Any]) -> Runnable:
     """A row of these columns, in their order, as `fogpanel.rows.select` gives it."""
-    task = Runnable._make(row)
-    args, env = json.loads(row[_ARGS]), json.loads(row[_ENV])
-    return task._replace(args=args, env=env, network=bool(task.network))
+    columns = list(row)
+    columns[_ARGS], columns[_ENV] = decode(row[_ARGS]), decode(row[_ENV])
+    columns[_NETWORK] = bool(row[_NETWORK])
+    return Runnable._make(columns)
 
 
-_ARGS, _ENV = Runnable._fields.index("args"), Runnable._fields.index("env")
+_ARGS, _ENV, _NETWORK = map(Runnable._fields.index, ("args", "env", "network"))
 
 
 def run_orders(attempts: Iterable[tuple[int, int, Runnable]], now: datetime) -> list[NewOrder]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
+
+from msgspec.json import decode
 
 from coordinator import values
 from coordinator.values import Resources, RoutingStrategy
@@ -67,16 +68,17 @@ class Waiting(NamedTuple):
 
 def waiting(row: Sequence[Any]) -> Waiting:
     """A row of these columns, in their order, as `fogpanel.rows.select` gives it."""
-    task = Waiting._make(row)
-    return task._replace(
-        created_at=as_time(task.created_at),
-        labels=json.loads(row[_LABELS]),
-        region_required=bool(task.region_required),
-        onion_required=bool(task.onion_required),
-    )
+    columns = list(row)
+    columns[_CREATED_AT] = as_time(row[_CREATED_AT])
+    columns[_LABELS] = decode(row[_LABELS])
+    columns[_REGION_REQUIRED] = bool(row[_REGION_REQUIRED])
+    columns[_ONION_REQUIRED] = bool(row[_ONION_REQUIRED])
+    return Waiting._make(columns)
 
 
-_LABELS = Waiting._fields.index("labels")
+_CREATED_AT, _LABELS, _REGION_REQUIRED, _ONION_REQUIRED = map(
+    Waiting._fields.index, ("created_at", "labels", "region_required", "onion_required")
+)
 
 
 def as_routing_tasks(tasks: Iterable[Task | Waiting]) -> list[values.Task]:
