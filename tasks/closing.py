@@ -207,7 +207,7 @@ def _move_tasks_on(pairs: Iterable[Pair], now: datetime) -> None:
 
 _MAY_FINISH = [state.value for state in sources(TaskState.SUCCEEDED) if state in sources(TaskState.FAILED)]
 _UNFINISHED = """
-SELECT id FROM tasks_task WHERE id IN {ids} AND accepted_attempt_id IS NULL AND state IN {states}
+SELECT id, node_id FROM tasks_task WHERE id IN {ids} AND accepted_attempt_id IS NULL AND state IN {states}
 """
 
 
@@ -215,15 +215,18 @@ def _finish(finished: dict[int, tuple[TaskState, OpenAttempt, Ending]], now: dat
     """Accept each of these ends as its task's, unless another attempt's was accepted before."""
     if not finished:
         return
-    accepted = {task_id for (task_id,) in select(_UNFINISHED, ids=list(finished), states=_MAY_FINISH)}
+    accepted = dict(select(_UNFINISHED, ids=list(finished), states=_MAY_FINISH))
+    ended_on = {task_id: finished[task_id][1].node_id for task_id in accepted}
+    # Mostly that is where it was sent last, and its index need not be written.
+    elsewhere = [(node, task_id) for task_id, node in ended_on.items() if node != accepted[task_id]]
+    update_each(Task, ("node",), elsewhere)
     columns = (
-        "state", "accepted_attempt", "node", "started_at", "finished_at", "exit_code", "reason", "changed_at",
+        "state", "accepted_attempt", "started_at", "finished_at", "exit_code", "reason", "changed_at",
     )  # fmt: skip
     rows = [
         (
             state,
             attempt.id,
-            attempt.node_id,
             attempt.started_at or now,  # a short task's end overtakes the news of its start
             now,
             ending.exit_code,
@@ -236,7 +239,7 @@ def _finish(finished: dict[int, tuple[TaskState, OpenAttempt, Ending]], now: dat
     ]
     stored = update_each(Task, columns, rows, where="accepted_attempt_id IS NULL")
     assert stored == len(rows), "a task that is locked here was finished elsewhere"
-    _supersede_others(accepted, now)
+    _supersede_others(set(accepted), now)
 
 
 def _supersede_others(task_ids: set[int], now: datetime) -> None:
