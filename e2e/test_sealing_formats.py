@@ -369,6 +369,7 @@ RELAYS = by_identity([
     relay(1, node=2**40, name="☂ äther", family="somebody", region="eu-west", bandwidth_kbps=12_345),
     relay(2, node=2**62 + 1, address="", flags=[]),
     relay(3, certificate=bytes(range(256)) * 3),
+    relay(4, address="relay.example:9000", networks=["192.0.0.0/16", "2001:0db8::/32"]),
 ])  # fmt: skip
 CHANGES = signed(RELAYS, 2**40 + 1)
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from coordinator.values import Availability
 from fogpanel.admin_site import LargeAdmin, PanelAdmin, ReadOnlyAdmin
 from nodes import joining, operations
-from nodes.models import DirectoryVersion, EventCount, Group, JoinKey, Node, Order, Relay, Sample
+from nodes.models import DirectoryVersion, EventCount, Group, HostName, JoinKey, Node, Order, Relay, Sample
 from nodes.relay_directory.publishing import published_entry
 
 
@@ -140,6 +140,18 @@ class RelayAdmin(ReadOnlyAdmin):
     def flags(self, relay: Relay) -> str:
         entry = published_entry(relay)
         return ", ".join(entry.flags) if entry else "not in the directory"
+
+
+@admin.register(HostName)
+class HostNameAdmin(ReadOnlyAdmin):
+    list_display = ("name", "networks", "tried_at")
+    list_filter = ("tried_at",)
+    search_fields = ("name",)
+    ordering = ("name",)
+
+    @admin.display(description="networks it led to lately")
+    def networks(self, host: HostName) -> str:
+        return ", ".join(host.seen) or "none"
 
 
 @admin.register(DirectoryVersion)

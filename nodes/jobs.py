@@ -24,7 +24,7 @@ from nodes.gone import give_work_away
 from nodes.locks import lock_nodes, with_nodes
 from nodes.models import DirectoryVersion, Node, Order, Sample
 from nodes.presence import listening_since
-from nodes.relay_directory import publishing
+from nodes.relay_directory import names, publishing
 
 SAMPLES_KEPT = timedelta(days=2)
 SAMPLES_WHOLE = timedelta(hours=1)
@@ -146,6 +146,12 @@ def _tell_beat(node_ids: Sequence[int], heartbeat_s: float, timeout_s: float, no
 def publish_directory(run: Run) -> None:
     """Make a new version of the relay directory where one is due; the web process does so at once."""
     publishing.publish(run.now)
+
+
+@job(every_s=30, queue="work")
+def look_up_names(run: Run) -> None:
+    """Find out in which networks relays are that say names for their addresses."""
+    names.look_up_due(run.now)
 
 
 @job(every_s=300)

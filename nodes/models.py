@@ -256,6 +256,22 @@ class Relay(models.Model):
         return f"relay {self.node_id}"
 
 
+class HostName(models.Model):
+    """A name in relays' addresses, and where it led: kept by `nodes.relay_directory.names`."""
+
+    name = models.CharField(max_length=255, primary_key=True)
+    seen = models.JSONField(
+        default=dict, help_text="Networks it led to lately, each with when last, in seconds since the epoch"
+    )
+    tried_at = models.DateTimeField(null=True, blank=True, help_text="Empty: not looked up yet")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class DirectoryVersion(models.Model):
     """One version of the relay directory, as the panel signed it; the newest holds.
 

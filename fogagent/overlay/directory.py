@@ -31,6 +31,9 @@ MAX_RELAYS = 20_000
 """A larger directory is refused, so that nobody can fill the memory of small machines."""
 MAX_CHANGES_BYTES = 32 * 1024 * 1024
 """Of encoded changes; a relay has about 700 bytes, so that the largest directory fits twice."""
+MAX_NETWORKS = 4
+"""Of one relay: two sites of which each has both IPv4 and IPv6. A name that led to more of them could claim
+the networks of others, and so choose with whom its relay comes into a path."""
 GRACE_S = 7 * 24 * 3600.0
 """How long an expired directory goes on being used while the panel is away.
 
@@ -41,6 +44,7 @@ was thrown out.
 
 Version = Annotated[int, Meta(ge=1, lt=2**53)]
 Flag = Annotated[str, Meta(pattern=r"^[a-z_-]{1,30}\Z")]
+Network = Annotated[str, Meta(pattern=r"^[0-9a-f.:]{1,40}/[0-9]{1,3}\Z")]
 
 
 class Relay(Value, frozen=True, kw_only=True):
@@ -65,6 +69,8 @@ class Relay(Value, frozen=True, kw_only=True):
     """Among compute, relay, mix, exit, entry (what its owner grants) and guard (the panel's judgement)."""
     bandwidth_kbps: Count = 0
     """Measured; 0: not yet."""
+    networks: Annotated[list[Network], Meta(max_length=MAX_NETWORKS)] = []
+    """Where the name in its address led when the panel looked; empty: it is no name, or nobody knows."""
 
 
 class Changes(Value, frozen=True, kw_only=True):
@@ -148,6 +154,9 @@ def digest(relays: Mapping[bytes, Relay]) -> bytes:
         12  lengths in bytes, 2 each, of the six that follow
             name, address, family, region, flags (in the order of the list, a comma between two), certificate
 
+    Networks, where there are any, follow the flags within their text: after a semicolon, and a comma between
+    two. So a directory without them is signed as it was before relays had any.
+
     Each encoding says where it ends, so no two sets of relays give the same text.
     """
     return hashlib.sha256(b"".join([_encoding(relays[identity]) for identity in sorted(relays)])).digest()
@@ -156,7 +165,8 @@ def digest(relays: Mapping[bytes, Relay]) -> bytes:
 def _encoding(relay: Relay) -> bytes:
     name, address = relay.name.encode(), relay.address.encode()
     family, region = relay.family.encode(), relay.region.encode()
-    flags, certificate = ",".join(relay.flags).encode(), relay.certificate
+    networks = ";" + ",".join(relay.networks) if relay.networks else ""
+    flags, certificate = (",".join(relay.flags) + networks).encode(), relay.certificate
     lengths = len(name), len(address), len(family), len(region), len(flags), len(certificate)
     head = _HEAD.pack(
         relay.identity, relay.onion_key, relay.sealing_key, relay.node, relay.bandwidth_kbps, *lengths

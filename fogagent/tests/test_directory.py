@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from fogagent.overlay import directory
 from fogagent.overlay.directory import (
     GRACE_S,
+    MAX_NETWORKS,
     BadDirectory,
     Changes,
     Directory,
     Refusal,
     Relay,
+    _encoding,
     apply,
     decode_changes,
     digest,
@@ -104,6 +106,19 @@ def test_the_encoding_is_as_described() -> None:
     assert digest(by_identity([one, other])) == digest(by_identity([other, one])) == expected
 
 
+def test_networks_follow_the_flags_within_their_text() -> None:
+    bare = relay(1, flags=["relay"])
+    with_them = msgspec.structs.replace(bare, networks=["192.0.0.0/16", "2001:0db8::/32"])
+    before, after = _encoding(bare), _encoding(with_them)
+    assert after.endswith(b"relay;192.0.0.0/16,2001:0db8::/32" + bare.certificate)
+    assert len(after) - len(before) == len(";192.0.0.0/16,2001:0db8::/32")
+
+
+def test_a_relay_claims_few_networks() -> None:
+    networks = [f"10.{number}.0.0/16" for number in range(MAX_NETWORKS + 1)]
+    assert refusal(None, signed(by_identity([relay(1, networks=networks)]), 1)) is Refusal.MALFORMED
+
+
 def test_the_signed_text_is_as_described() -> None:
     signature = sign(PANEL, version=258, made_at=1.0, expires_at=-2.0, digest=b"D" * 32)
     text = b"fogpanel directory v1\0\0\0\0\0\0\0\1\2\x3f\xf0\0\0\0\0\0\0\xc0\0\0\0\0\0\0\0" + b"D" * 32
@@ -122,6 +137,7 @@ OTHER_VALUES: dict[str, Any] = {
     "region": "other",
     "flags": ["relay"],
     "bandwidth_kbps": 1,
+    "networks": ["192.0.0.0/16"],
 }
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.onion.guards import MAX_KEPT, Guards
 from fogagent.overlay.onion.path import NoPath, Wishes, apart, choose
-from fogagent.overlay.onion.roster import Candidate, Pool, Roster, Rule, network
+from fogagent.overlay.onion.roster import LOOPBACK, UNKNOWN, Candidate, Pool, Roster, Rule, networks
 from fogagent.overlay.onion.verdicts import State, verdicts
 from fogagent.tests.directories import by_identity, relay
 
@@ -83,7 +83,10 @@ def test_first_guards_of_many_agents_are_drawn_by_bandwidth() -> None:
 
 
 def candidates(weights: dict[int, float]) -> list[Candidate]:
-    return [Candidate(far(number), weight, str(number), str(number)) for number, weight in weights.items()]
+    return [
+        Candidate(far(number), weight, str(number), frozenset([str(number)]))
+        for number, weight in weights.items()
+    ]
 
 
 def test_drawn_by_weight_also_where_luck_runs_out() -> None:
@@ -190,7 +193,7 @@ def all_paths(listed: Directory, wishes: Wishes, me: bytes, first: set[bytes]) -
 
     def clash(one: Relay, other: Relay) -> bool:
         family = one.family == other.family != ""
-        return one is other or family or (not local and network(one.address) == network(other.address))
+        return one is other or family or (not local and bool(networks(one) & networks(other)))
 
     def ends(each: Relay) -> bool:
         return (
@@ -315,24 +318,36 @@ def relay_with(one: Relay, flags: list[str]) -> Relay:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("wxyz")), max_size=10, unique=True),
+    st.lists(
+        st.tuples(st.sampled_from("abcd"), st.frozensets(st.sampled_from("wxyz"), min_size=1, max_size=2)),
+        max_size=10,
+        unique=True,
+    ),
     st.integers(0, 5),
 )
-def test_apart_is_exact(pairs: list[tuple[str, str]], count: int) -> None:
+def test_apart_is_exact_where_each_has_one_network(
+    pairs: list[tuple[str, frozenset[str]]], count: int
+) -> None:
     crowd = [Candidate(far(number), 1.0, *pair) for number, pair in enumerate(pairs)]
 
     def most(rest: list[Candidate]) -> int:
         if not rest:
             return 0
         head, *tail = rest
-        with_head = [each for each in tail if each.family != head.family and each.network != head.network]
+        with_head = [
+            each for each in tail if each.family != head.family and each.networks.isdisjoint(head.networks)
+        ]
         return max(1 + most(with_head), most(tail))
 
     found = apart(crowd, count)
-    assert (found is not None) == (most(crowd) >= count)
+    if all(len(each.networks) == 1 for each in crowd):
+        assert (found is not None) == (most(crowd) >= count)
     if found is not None:
         assert len(found) == count
-        assert len({each.family for each in found}) == len({each.network for each in found}) == count
+        assert len({each.family for each in found}) == count
+        assert len(frozenset().union(*(each.networks for each in found))) == sum(
+            len(each.networks) for each in found
+        )
 
 
 @pytest.mark.parametrize("hops", [0, 9, -1])
@@ -350,12 +365,56 @@ def test_hops_have_limits(hops: int) -> None:
         ("192.0.2.7:9000", "192.0.0.0/16"),
         ("[2001:db8:1::7]:9000", "2001:0db8::/32"),
         ("[::ffff:192.0.2.7]:9000", "192.0.0.0/16"),
-        ("Relay.Example:9000", "relay.example"),
-        ("[:::]:9000", ":::"),
+        ("127.0.1.1:9000", LOOPBACK),
+        ("[::1]:9000", LOOPBACK),
+        ("localhost:9000", LOOPBACK),
+        ("relay.example:9000", UNKNOWN),
+        ("[:::]:9000", UNKNOWN),
     ],
 )
 def test_networks(address: str, expected: str) -> None:
-    assert network(address) == expected
+    assert networks(relay(1, address=address)) == {expected}
+
+
+def test_what_is_published_holds_for_names_and_for_nothing_else() -> None:
+    claimed = ["192.0.0.0/16", "2001:0db8::/32"]
+    assert networks(relay(1, address="relay.example:9000", networks=claimed)) == set(claimed)
+    assert networks(relay(1, address="198.51.100.7:9000", networks=claimed)) == {"198.51.0.0/16"}
+
+
+def named(number: int, *leads_to: str) -> Relay:
+    return relay(number, address=f"host-{number}.example:9000", flags=ANY, networks=list(leads_to))
+
+
+@pytest.mark.parametrize(
+    "third",
+    [
+        named(3, "10.1.0.0/16"),  # another name of the same site
+        named(3, "10.9.0.0/16", "2001:0db8::/32"),  # which it shares with the second
+        relay(3, address="10.1.2.3:9000", flags=ANY),
+        relay(3, address="[2001:db8::7]:9000", flags=ANY),
+    ],
+)
+def test_names_are_told_apart_by_where_they_lead(third: Relay) -> None:
+    one, other = named(1, "10.1.0.0/16"), named(2, "10.2.0.0/16", "2001:0db8::/32")
+    with pytest.raises(NoPath):
+        choose(Roster(directory(one, other, third)), Wishes(), Guards(), ME, Random(1), NOW)
+    apart_from_both = named(4, "10.4.0.0/16")
+    path = choose(Roster(directory(one, other, apart_from_both)), Wishes(), Guards(), ME, Random(1), NOW)
+    assert len(path) == 3
+
+
+def test_one_of_a_path_may_be_in_an_unknown_network() -> None:
+    ends = [far(1), far(2)]
+    assert len(choose(Roster(directory(*ends, named(3))), Wishes(), Guards(), ME, Random(1), NOW)) == 3
+    with pytest.raises(NoPath):
+        choose(Roster(directory(far(1), named(2), named(3))), Wishes(), Guards(), ME, Random(1), NOW)
+
+
+def test_names_that_lead_to_this_machine_are_on_loopback() -> None:
+    local = [named(1, LOOPBACK), named(2, LOOPBACK), relay(3, address="localhost:9000", flags=ANY)]
+    assert len(choose(Roster(directory(*local)), Wishes(), Guards(), ME, Random(1), NOW)) == 3
+    assert not Roster(directory(*local, named(4, LOOPBACK, "10.1.0.0/16"))).on_loopback
 
 
 def test_on_one_machine_addresses_say_nothing() -> None:

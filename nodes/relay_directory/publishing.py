@@ -31,6 +31,7 @@ from nodes.identity import panel_identity
 from nodes.models import DirectoryVersion
 from nodes.presence import listening_since
 from nodes.relay_directory.guards import Candidate, choose_guards
+from nodes.relay_directory.names import name_in, published_networks
 
 DIRECTORY = "directory"
 """The wake that says that there is a new version."""
@@ -173,7 +174,8 @@ def _draft(rows: Sequence[Row], now: datetime) -> Draft:
         now.timestamp(),
         timedelta(days=current(GUARD_AFTER_DAYS)).total_seconds(),
     )
-    relays = {row.node_id: _relay(row, row.node_id in guards) for row in present}
+    led = published_networks(now)
+    relays = {row.node_id: _relay(row, row.node_id in guards, led) for row in present}
     entries = _within_limits({node_id: _encode(relay) for node_id, relay in relays.items()})
     changed = [
         (entry, _since(row, now) if entry else None, row.node_id)
@@ -191,7 +193,7 @@ def _may_guard(row: Row) -> bool:
     return bool(row.address and row.is_stable and "relay" in _flags(row.flags))
 
 
-def _relay(row: Row, is_guard: bool) -> Relay:
+def _relay(row: Row, is_guard: bool, led: Mapping[str, list[str]]) -> Relay:
     flags = _flags(row.flags)
     return Relay(
         node=row.node_id,
@@ -205,6 +207,7 @@ def _relay(row: Row, is_guard: bool) -> Relay:
         region=row.region,
         flags=[*flags, "guard"] if is_guard else [*flags],
         bandwidth_kbps=row.bandwidth_kbps,
+        networks=led.get(name_in(row.address), []) if led else [],
     )
 
 

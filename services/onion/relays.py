@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from fogpanel.keyset import Page, count_capped, find_page
-from nodes.models import Relay
+from nodes.models import HostName, Relay
+from nodes.relay_directory.names import doubt, name_in
 from nodes.relay_directory.publishing import published_entry
 from services.onion.models import Measurement, OverlayState
 from services.onion.standing import is_waived, listed
@@ -34,6 +36,8 @@ class RelayRow:
     flags: Sequence[str]  # with the panel's judgement
     reach: Reach
     told: OverlayState | None
+    networks: str  # that its name leads to
+    doubt: str  # why it counts as one of an unknown network; empty: it does not
 
     @property
     def speed(self) -> str:
@@ -96,10 +100,17 @@ def rows_of(relays: Sequence[Relay]) -> list[RelayRow]:
     told = OverlayState.objects.defer("circuits", "guards", "builds").in_bulk(ids)
     measured = Measurement.objects.order_by().select_related("by").only("at", "ok", "sentence", "by__name")
     reached = measured.in_bulk(ids)
+    names = {relay.node_id: name for relay in relays if (name := name_in(relay.address))}
+    looked_up = HostName.objects.in_bulk(set(names.values())) if names else {}
+    now = timezone.now()
     return [
         RelayRow(
             relay=relay,
             flags=entry.flags if (entry := published_entry(relay)) else [],
+            networks=", ".join(led := entry.networks if entry else []),
+            doubt=""
+            if led or relay.node_id not in names
+            else doubt(looked_up.get(names[relay.node_id]), now),
             reach=reach_of(relay, reached.get(relay.node_id)),
             told=told.get(relay.node_id),
         )

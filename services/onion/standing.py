@@ -10,9 +10,8 @@ from itertools import chain
 from django.db.models import QuerySet, Sum, TextField
 from django.db.models.functions import Cast
 
-from fogagent.address import is_loopback
 from fogagent.overlay.directory import Relay
-from fogagent.overlay.onion.roster import takes_part
+from fogagent.overlay.onion.roster import is_local, takes_part
 from fogpanel.rows import pieces
 from nodes import models as nodes
 from nodes.relay_directory.publishing import published_entry
@@ -80,7 +79,7 @@ def is_waived(read: Iterable[nodes.Relay]) -> bool:
     """
     found = False
     for relay in chain(_usable(read), usable_relays()):
-        if not is_loopback(relay.address.rpartition(":")[0].strip("[]")):
+        if not is_local(relay):
             return False
         found = True
     return found

@@ -43,17 +43,18 @@ function read(encoded) {
 }
 
 // What is left out has its default.
-function asRelay({ address = "", family = "", region = "", flags = [], bandwidth_kbps = 0, ...given }) {
+function asRelay({ address = "", family = "", region = "", flags = [], bandwidth_kbps = 0, networks = [], ...given }) {
   return {
     identity: bytes(given.identity, 32),
     sealing_key: bytes(given.sealing_key, 32),
-    encoding: encoding({ ...given, address, family, region, flags, bandwidth_kbps }),
+    encoding: encoding({ ...given, address, family, region, flags, bandwidth_kbps, networks }),
   };
 }
 
 // As it is signed.
 function encoding(relay) {
-  const texts = [relay.name, relay.address, relay.family, relay.region, relay.flags.join(",")].map(fromText);
+  const flags = relay.flags.join(",") + (relay.networks.length ? `;${relay.networks.join(",")}` : "");
+  const texts = [relay.name, relay.address, relay.family, relay.region, flags].map(fromText);
   const parts = [...texts, relay.certificate];
   return concat(
     bytes(relay.identity, 32),

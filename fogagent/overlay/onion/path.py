@@ -147,12 +147,16 @@ class _Search:
 
     @cached_property
     def _is_hopeless(self) -> bool:
-        """Whether no other exit can help: else many of them would be tried in vain, with many guards each."""
+        """Whether no other exit can help: else many of them would be tried in vain, with many guards each.
+
+        Where relays have several networks, that `apart` finds none proves nothing, so they are tried."""
         guards = self._roster.pool("guard").candidates
         if not any(fulfils(each, self._of_an_entry) for each in guards):
             return True
         fitting = self._roster.everyone.order(self._anywhere, self._rng)
-        return apart(fitting, self._wishes.hops) is None
+        crowd = list(fitting)
+        proves = all(len(each.networks) == 1 for each in crowd)
+        return proves and apart(crowd, self._wishes.hops) is None
 
     def _noting(
         self, candidates: Iterator[Candidate], position: _Position, what: str, rules: Sequence[Rule]
@@ -199,11 +203,11 @@ def _away_from(path: Sequence[Candidate]) -> list[Rule]:
     names = " and ".join(each.relay.name for each in path)
     identities = {each.relay.identity for each in path}
     families = {each.family for each in path}
-    networks = {each.network for each in path}
+    networks = frozenset[str]().union(*(each.networks for each in path))
     return [
         Rule("not in the path yet", lambda each: each.relay.identity not in identities),
         Rule(f"of another family than {names}", lambda each: each.family not in families),
-        Rule(f"in another network than {names}", lambda each: each.network not in networks),
+        Rule(f"in another network than {names}", lambda each: each.networks.isdisjoint(networks)),
     ]
 
 
@@ -211,7 +215,8 @@ def apart(candidates: Iterable[Candidate], count: int) -> list[Candidate] | None
     """So many of them, no two of which share a family or a network; None: there are not so many.
 
     A matching between families and networks, grown by augmenting paths (Kuhn, 1955). They go no deeper
-    than ``count``.
+    than ``count``. Where each has one network it finds them if there are so many; where some have several,
+    finding them always would take too long, and None says that they were not found.
     """
     by_family: defaultdict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
@@ -220,17 +225,27 @@ def apart(candidates: Iterable[Candidate], count: int) -> list[Candidate] | None
 
     def place(family: str, seen: set[str]) -> bool:
         for candidate in by_family[family]:
-            if candidate.network not in seen:
-                seen.add(candidate.network)
-                holder = matched.get(candidate.network)
-                if holder is None or place(holder.family, seen):
-                    matched[candidate.network] = candidate
-                    return True
+            if not seen.isdisjoint(candidate.networks):
+                continue
+            seen |= candidate.networks
+            holders = {each.family: each for name in candidate.networks if (each := matched.get(name))}
+            if len(holders) > 1:
+                continue
+            for holder in holders.values():
+                seen |= holder.networks
+                if not place(holder.family, seen):
+                    break
+                for name in holder.networks:
+                    if matched.get(name) is holder:
+                        del matched[name]
+            else:
+                matched.update(dict.fromkeys(candidate.networks, candidate))
+                return True
         return False
 
     if count == 0:
         return []
     for family in by_family:
-        if place(family, set()) and len(matched) == count:
-            return list(matched.values())
+        if place(family, set()) and len(placed := {each.family: each for each in matched.values()}) == count:
+            return list(placed.values())
     return None

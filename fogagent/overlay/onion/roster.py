@@ -13,17 +13,20 @@ from typing import NamedTuple
 from fogagent.address import is_loopback
 from fogagent.overlay.directory import Directory, Relay
 
+LOOPBACK = "127.0.0.0/8"
+UNKNOWN = "an unknown network"
 LUCKY_DRAWS = 32
 """So often a pool is drawn from before all of it is looked at: as a rule most of it would do."""
 
 
 class Candidate(NamedTuple):
-    """``weight`` is its bandwidth; no two of one ``family`` or of one ``network`` come into a path."""
+    """``weight`` is its bandwidth; no two of one ``family``, or that share any of their ``networks``,
+    come into a path."""
 
     relay: Relay
     weight: float
     family: str
-    network: str
+    networks: frozenset[str]
 
 
 class Rule(NamedTuple):
@@ -100,7 +103,7 @@ class Roster:
             relay,
             weight=float(relay.bandwidth_kbps or middling),
             family=family(relay),
-            network=relay.identity.hex() if self.on_loopback else network(relay.address),
+            networks=frozenset([relay.identity.hex()]) if self.on_loopback else networks(relay),
         )
 
 
@@ -122,27 +125,39 @@ def family(relay: Relay) -> str:
     return relay.family or f"\0{relay.identity.hex()}"
 
 
-def network(address: str) -> str:
-    """The /16 (IPv4) or /32 (IPv6) of ``host:port``, which is about what one provider or site has.
+def networks(relay: Relay) -> frozenset[str]:
+    """Where it stands: by its address, or where the panel found that the name in it leads.
 
-    A name stands for itself: where it leads, only a look-up could tell, and would tell others.
+    All relays of which neither tells share UNKNOWN, so that a path has at most one of them: names are cheap,
+    and two of them may lead to one machine. Nobody here looks a name up, which would tell others of the path.
     """
-    host = address.rpartition(":")[0].strip("[]")
+    host = _host(relay)
     try:
-        ip = ipaddress.ip_address(host)
+        return frozenset([network(ipaddress.ip_address(host))])
     except ValueError:
-        return host.lower()
+        return frozenset(relay.networks or [LOOPBACK if is_loopback(host) else UNKNOWN])
+
+
+def network(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Its /16 (IPv4) or /32 (IPv6), which is about what one provider or site has."""
     if isinstance(ip, ipaddress.IPv6Address):
+        if ip == ipaddress.IPv6Address("::1"):
+            return LOOPBACK
         if ip.ipv4_mapped is None:
             return f"{ip.packed[:2].hex()}:{ip.packed[2:4].hex()}::/32"
         ip = ip.ipv4_mapped
-    return f"{ip.packed[0]}.{ip.packed[1]}.0.0/16"
+    return LOOPBACK if ip.is_loopback else f"{ip.packed[0]}.{ip.packed[1]}.0.0/16"
+
+
+def is_local(relay: Relay) -> bool:
+    """Whether its address, or all that the name in it led to, is this very machine."""
+    return networks(relay) == {LOOPBACK}
 
 
 def on_loopback(directory: Directory) -> bool:
     """Whether all relays that take part are on one machine, where addresses say nothing."""
-    return all(
-        is_loopback(relay.address.rpartition(":")[0].strip("[]"))
-        for relay in directory.relays.values()
-        if takes_part(relay)
-    )
+    return all(is_local(relay) for relay in directory.relays.values() if takes_part(relay))
+
+
+def _host(relay: Relay) -> str:
+    return relay.address.rpartition(":")[0].strip("[]")

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.onion.guards import DAY_S, Guards
 from fogagent.overlay.onion.path import Wishes
-from fogagent.overlay.onion.roster import family, network, on_loopback, takes_part
+from fogagent.overlay.onion.roster import family, networks, on_loopback, takes_part
 
 
 class State(StrEnum):
@@ -166,11 +166,16 @@ def _families(case: _Case) -> _Finding:
 def _networks(case: _Case) -> _Finding:
     if on_loopback(case.directory):
         return State.WAIVED, "All relays of the directory are on one machine, so all share its network."
-    if shared := _shared(case.path, lambda each: network(each.address)):
-        one, other = shared
-        return State.FAILED, f"{one.name} and {other.name} are in one network, {network(one.address)}."
-    networks = _names_with(case.path, lambda each: network(each.address))
-    return State.PASSED, f"No two in one network: {networks}."
+    for one, other in combinations(case.path, 2):
+        both = networks(one) & networks(other)
+        if both and one.identity != other.identity:
+            return State.FAILED, f"{one.name} and {other.name} are in one network, {_listed_networks(both)}."
+    each_in = _names_with(case.path, lambda each: _listed_networks(networks(each)))
+    return State.PASSED, f"No two in one network: {each_in}."
+
+
+def _listed_networks(some: Iterable[str]) -> str:
+    return " and ".join(sorted(some))
 
 
 def _excluded(case: _Case) -> _Finding:

@@ -15,7 +15,7 @@ from pytest_django import DjangoAssertNumQueries
 from conftest import MakeFleet, MakeNode
 from fogagent.messages import PathVerdict
 from fogpanel import live
-from nodes.models import Node, Relay
+from nodes.models import HostName, Node, Relay
 from nodes.relay_directory.publishing import publish
 from nodes.tests.relays import say
 from services.catalogue import BY_SLUG
@@ -266,6 +266,25 @@ class TestOneNode:
         assert "It has not told of circuits yet" in read(
             visitor, f"/services/onion/circuits?node={node.name}"
         )
+
+
+def test_a_name_that_is_not_looked_up_is_told_as_an_unknown_network(
+    visitor: Client, make_fleet: MakeFleet
+) -> None:
+    make_fleet(1, flags=["relay"])
+    node, now = Node.objects.get(), timezone.now()
+    Relay.objects.create(
+        node=node,
+        certificate=b"",
+        certificate_sha256=node.public_key,
+        address="relay.example:1",
+        said_at=now,
+        since=now,
+    )
+    assert "Network unknown" in read(visitor)
+    assert "Its name is not looked up yet. A path has at most one relay like this." in words(read(visitor))
+    HostName.objects.create(name="relay.example", tried_at=now)
+    assert "For a day its name has led nowhere." in read(visitor, "/services/onion/relays")
 
 
 def test_relays_page_by_page(visitor: Client, make_fleet: MakeFleet) -> None:
