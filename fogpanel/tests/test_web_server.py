@@ -30,7 +30,7 @@ async def application(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": str(size).encode()})
 """
-WAIT_S = 60
+WAIT_S = 300
 
 
 @pytest.fixture(scope="module")
