@@ -19,6 +19,14 @@ def new_job(driver: str, payload: bytes = b"", **wishes: Any) -> Job:
     return Job(attempt=next(_attempts), driver=driver, payload=payload, **wishes)
 
 
+async def close(pool: Pool) -> None:
+    """Close it, and wait for what an agent leaves to the end of its process where the machine is too busy to
+    end it in time: here it would be found open by whoever looks for that."""
+    await pool.close()
+    await pool._crew.gone()
+    await pool._clearing.over()
+
+
 @dataclass
 class Run:
     """A job in a pool: its output as it comes, and its result when it is over."""

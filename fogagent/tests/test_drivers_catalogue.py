@@ -16,7 +16,7 @@ from fogagent.drivers.prepare import PrepareError, prepare, prepared
 from fogagent.drivers.python import INTERPRETER_SHA256
 from fogagent.messages import DriverFact, Outcome
 from fogagent.tests import driver_modules as modules
-from fogagent.tests.driver_runs import Run, new_job
+from fogagent.tests.driver_runs import Run, close, new_job
 
 
 def facts(permissions: Permissions, cache: Path, error: str = "") -> dict[str, DriverFact]:
@@ -102,7 +102,7 @@ async def test_a_failed_preparation_is_said_and_the_rest_works(
     result = await Run(pool, new_job("python", b"print(1)")).result()
     assert result.outcome is Outcome.UNAVAILABLE
     assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.SUCCEEDED
-    await pool.close()
+    await close(pool)
 
 
 def test_the_cache_is_ours_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fogagent.drivers.base import Job, Permissions
 from fogagent.drivers.pool import Pool
 from fogagent.drivers.seccomp import UnknownArchitectureError, seccomp_filter
 from fogagent.messages import Outcome
-from fogagent.tests.driver_runs import Run, new_job
+from fogagent.tests.driver_runs import Run, close, new_job
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,7 +24,7 @@ async def pool(driver_cache: Path, sandbox_works: bool) -> AsyncIterator[Pool]:
     pool = Pool(driver_cache, Permissions(allow_command=True), 1)
     await pool.start()
     yield pool
-    await pool.close()
+    await close(pool)
 
 
 def shell(line: str, **wishes: Any) -> Job:
@@ -157,7 +157,7 @@ async def test_a_command_is_off_until_the_owner_allows_it(driver_cache: Path) ->
     result = await Run(pool, shell("true")).result()
     assert result.outcome is Outcome.UNAVAILABLE
     assert "--allow command" in result.sentence
-    await pool.close()
+    await close(pool)
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

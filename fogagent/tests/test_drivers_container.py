@@ -17,7 +17,7 @@ from fogagent.drivers.base import Permissions
 from fogagent.drivers.catalogue import driver_facts
 from fogagent.drivers.pool import Pool
 from fogagent.messages import Outcome
-from fogagent.tests.driver_runs import Run, new_job
+from fogagent.tests.driver_runs import Run, close, new_job
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,7 +77,7 @@ async def pool(driver_cache: Path, engine: StandIn) -> AsyncIterator[Pool]:
     pool = Pool(driver_cache, Permissions(allow_container=True), 1)
     await pool.start()
     yield pool
-    await pool.close()
+    await close(pool)
 
 
 async def test_an_image_runs_confined(pool: Pool, engine: StandIn) -> None:
@@ -99,7 +99,7 @@ async def test_a_container_does_not_outlive_its_job(pool: Pool, engine: StandIn)
     (name,) = [line.split("--name ")[1].split()[0] for line in engine.told() if line.startswith("run ")]
     pool.cancel(run.job.attempt, "Enough.")
     assert (await run.result()).outcome is Outcome.CANCELLED
-    await pool.close()
+    await close(pool)
     assert f"rm --force {name}" in engine.told()
 
 

@@ -21,7 +21,7 @@ from fogagent.drivers.engine import CacheError
 from fogagent.drivers.pool import Pool
 from fogagent.messages import Outcome, Usage
 from fogagent.tests import driver_modules as modules
-from fogagent.tests.driver_runs import Run, new_job
+from fogagent.tests.driver_runs import Run, close, new_job
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,7 +71,7 @@ async def pool(driver_cache: Path) -> AsyncIterator[Pool]:
     pool = Pool(driver_cache, Permissions(), 1)
     await pool.start()
     yield pool
-    await pool.close()
+    await close(pool)
 
 
 async def test_more_jobs_than_workers_all_end_well(pool: Pool) -> None:
@@ -101,7 +101,7 @@ async def test_a_waiting_job_is_cancelled_before_it_runs(driver_cache: Path) -> 
     result = await run.result()
     assert (result.outcome, result.sentence) == (Outcome.CANCELLED, "Changed my mind.")
     assert run.pieces == []
-    await pool.close()
+    await close(pool)
 
 
 async def test_only_what_is_there_can_be_cancelled(pool: Pool) -> None:
@@ -144,7 +144,7 @@ async def test_a_worker_that_dies_is_the_nodes_fault_and_replaced(driver_cache: 
     assert "killed from outside" in result.sentence
     assert result.usage.stdout_bytes == 3
     assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.SUCCEEDED
-    await pool.close()
+    await close(pool)
 
 
 HOSTILE = """
@@ -207,7 +207,7 @@ async def test_a_worker_that_says_what_cannot_be_is_killed_and_its_attempt_crash
     assert result.outcome is Outcome.CRASHED
     assert told in result.sentence
     assert (await honest_outcome(pool)) is Outcome.SUCCEEDED
-    await pool.close()
+    await close(pool)
 
 
 async def honest_outcome(pool: Pool) -> Outcome:
@@ -229,7 +229,7 @@ async def test_a_worker_that_ends_its_job_twice_ends_no_other(driver_cache: Path
     assert child.fault == "The worker said Ended out of turn."
     await until_gone(pool, child)
     assert (await honest_outcome(pool)) is Outcome.SUCCEEDED
-    await pool.close()
+    await close(pool)
 
 
 async def until_gone(pool: Pool, child: Child) -> None:
@@ -250,7 +250,7 @@ async def test_workers_are_replaced_after_many_jobs(
         assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.SUCCEEDED
         seen |= workers() - before
     assert len(seen) >= 2
-    await pool.close()
+    await close(pool)
 
 
 async def test_closing_ends_jobs_and_processes_at_once(driver_cache: Path) -> None:
@@ -279,7 +279,7 @@ async def test_scratch_files_go_with_the_pool(driver_cache: Path, dead_pid: int)
     assert not stale.exists()
     await Run(pool, new_job("python", b"print(1)", stdin=b"x")).result()
     assert pool._scratch.folder.exists()
-    await pool.close()
+    await close(pool)
     assert not pool._scratch.folder.exists()
 
 
@@ -302,14 +302,14 @@ async def test_jobs_are_turned_away_where_workers_do_not_start(
     monkeypatch.undo()
     result = await Run(pool, new_job("wasm", modules.HELLO)).result()
     assert result.outcome is Outcome.SUCCEEDED  # once they start again
-    await pool.close()
+    await close(pool)
 
 
 async def test_workers_that_cannot_be_started_turn_jobs_away(blocked_cache: Path) -> None:
     pool = Pool(blocked_cache, Permissions(), 1)
     await pool.start()
     assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.UNAVAILABLE
-    await pool.close()
+    await close(pool)
 
 
 async def test_workers_beyond_the_usual_number_leave_when_idle(
@@ -329,7 +329,7 @@ async def test_workers_beyond_the_usual_number_leave_when_idle(
         while len(workers() - before) > 1:  # noqa: ASYNC110 - the end of a process sets no event
             await asyncio.sleep(0.01)
     assert (await Run(pool, new_job("wasm", modules.HELLO)).result()).outcome is Outcome.SUCCEEDED
-    await pool.close()
+    await close(pool)
 
 
 AGENT = """

@@ -11,7 +11,7 @@ import pytest_asyncio
 from fogagent.drivers.base import Job, Permissions
 from fogagent.drivers.pool import Pool
 from fogagent.messages import MAX_OUTPUT_BYTES, Outcome, Stream
-from fogagent.tests.driver_runs import Run, new_job
+from fogagent.tests.driver_runs import Run, close, new_job
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,7 +21,7 @@ async def pool(driver_cache: Path) -> AsyncIterator[Pool]:
     pool = Pool(driver_cache, Permissions(), 1)
     await pool.start()
     yield pool
-    await pool.close()
+    await close(pool)
 
 
 def script(source: str, **wishes: Any) -> Job:

@@ -16,7 +16,7 @@ from fogagent.drivers.pool import Pool
 from fogagent.drivers.wire import Setup
 from fogagent.messages import Outcome, Stream
 from fogagent.tests import driver_modules as modules
-from fogagent.tests.driver_runs import Run, new_job
+from fogagent.tests.driver_runs import Run, close, new_job
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,7 +28,7 @@ async def pool(sealed_cache: Path) -> AsyncIterator[Pool]:
     pool = Pool(sealed_cache, Permissions(allow_command=True, allow_container=True), 1)
     await pool.start()
     yield pool
-    await pool.close()
+    await close(pool)
 
 
 @pytest.fixture(scope="module")

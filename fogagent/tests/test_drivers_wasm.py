@@ -11,7 +11,7 @@ from fogagent.drivers.base import Permissions
 from fogagent.drivers.pool import Pool
 from fogagent.messages import LOG_PIECE_BYTES, MAX_OUTPUT_BYTES, Outcome, Stream
 from fogagent.tests import driver_modules as modules
-from fogagent.tests.driver_runs import Run, new_job
+from fogagent.tests.driver_runs import Run, close, new_job
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,7 +21,7 @@ async def pool(driver_cache: Path) -> AsyncIterator[Pool]:
     pool = Pool(driver_cache, Permissions(), 1)
     await pool.start()
     yield pool
-    await pool.close()
+    await close(pool)
 
 
 async def test_a_module_writes_and_succeeds(pool: Pool) -> None:

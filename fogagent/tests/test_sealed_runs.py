@@ -46,6 +46,7 @@ from fogagent.sealing.task import SealedSpec, Terms, open_task
 from fogagent.sealing.wrapping import TASK, binding, wrap_key
 from fogagent.shell.jobs import Workers
 from fogagent.tests import driver_modules as modules
+from fogagent.tests.driver_runs import close
 from fogagent.tests.fakes import FakePanel, FakeWorkers, agent_for, at_work, succeeded
 from fogagent.tests.sealed_orders import (
     RESERVATION,
@@ -474,7 +475,7 @@ async def pool(cache: Path) -> AsyncIterator[Pool]:
     pool = Pool(cache, Permissions(), 1)
     await pool.start()
     yield pool
-    await pool.close()
+    await close(pool)
 
 
 @pytest.mark.parametrize("spec", [script_with_marker(), module_with_marker()], ids=["python", "wasm"])
