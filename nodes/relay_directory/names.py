@@ -120,7 +120,11 @@ def doubt(row: HostName | None, now: datetime) -> str:
     count = len(_lately(row.seen, now))
     if count > MAX_NETWORKS:
         return f"Its name led to more than {MAX_NETWORKS} networks within a day, so none is believed."
-    return "The next directory tells its networks." if count else "For a day its name has led nowhere."
+    return (
+        "The next directory tells its networks."
+        if count
+        else "Its name leads nowhere that the panel could find."
+    )
 
 
 def _said() -> set[str]:

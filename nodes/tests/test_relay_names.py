@@ -82,7 +82,9 @@ def test_what_a_name_led_to_is_forgotten_after_a_day(node: Node) -> None:
     look_up_due(NOW + KEPT - HOUR, Resolver())
     assert published(node, NOW + KEPT - HOUR) == ["10.0.0.0/16"]
     assert published(node, NOW + KEPT) == []
-    assert names.doubt(HostName.objects.get(), NOW + KEPT) == "For a day its name has led nowhere."
+    assert (
+        names.doubt(HostName.objects.get(), NOW + KEPT) == "Its name leads nowhere that the panel could find."
+    )
 
 
 def test_a_name_is_looked_up_now_and_then_while_a_relay_says_it(node: Node) -> None:

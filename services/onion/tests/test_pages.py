@@ -284,7 +284,7 @@ def test_a_name_that_is_not_looked_up_is_told_as_an_unknown_network(
     assert "Network unknown" in read(visitor)
     assert "Its name is not looked up yet. A path has at most one relay like this." in words(read(visitor))
     HostName.objects.create(name="relay.example", tried_at=now)
-    assert "For a day its name has led nowhere." in read(visitor, "/services/onion/relays")
+    assert "Its name leads nowhere that the panel could find." in read(visitor, "/services/onion/relays")
 
 
 def test_relays_page_by_page(visitor: Client, make_fleet: MakeFleet) -> None:
