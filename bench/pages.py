@@ -101,10 +101,20 @@ def _ask_inside() -> str:
 
 @contextmanager
 def _web_server(data: DataFolder, broker: str) -> Iterator[str]:
-    """Daphne on the full panel, without worker and beat: nothing is to be swept away."""
+    """The full panel, without worker and beat: nothing is to be swept away."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [*PYTHON, "daphne", "-b", "127.0.0.1", "-p", str(port), "-v", "0", "fogpanel.asgi:application"]
+    command = [
+        *PYTHON,
+        "fogpanel.web_server",
+        "-b",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-v",
+        "0",
+        "fogpanel.asgi:application",
+    ]
     env = environment(FOGPANEL_URL=url, REDIS_URL=broker)
     with (data.path / "web.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
