@@ -13,7 +13,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db.models import Model
+from django.db.models import Model, UniqueConstraint
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -185,7 +185,8 @@ def test_no_click_reads_a_whole_large_table(model: type[Model]) -> None:
     shown = admin.site._registry[model]
     if not isinstance(shown, LargeAdmin):
         return
-    indexed = {index.fields[0] for index in model._meta.indexes if index.condition is None} | {
+    unique = [each for each in model._meta.constraints if isinstance(each, UniqueConstraint)]
+    indexed = {each.fields[0] for each in (*model._meta.indexes, *unique) if each.condition is None} | {
         field.name for field in model._meta.fields if field.unique or getattr(field, "db_index", False)
     }
     filters: list[Any] = list(shown.list_filter)

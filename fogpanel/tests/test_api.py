@@ -475,7 +475,7 @@ def test_answer_and_effect_are_stored_together(submitter: User, monkeypatch: pyt
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("killed here")
 
-    monkeypatch.setattr("tasks.api.schemas.task_out", broken)
+    monkeypatch.setattr("tasks.api.task_schemas.task_out", broken)
     api = Api(submitter, Scope.SUBMIT)
     assert api.post("/tasks", SCRIPT, Idempotency_Key="k1").status_code == 500
     assert not Task.objects.exists()

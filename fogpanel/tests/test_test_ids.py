@@ -11,7 +11,7 @@ from django.conf import settings
 # or put together for a component.
 WRITTEN = (
     re.compile(r'data-testid="([^"]+)"'),
-    re.compile(r'\btestid="([^"]+)"'),
+    re.compile(r'\btest_?id="([^"]+)"'),
     re.compile(r'"data-testid": "([^"]+)"'),
     re.compile(r'copy_line [\w.]+ "[^"]+" "([^"]+)"'),
     re.compile(r'with "([\w-]+-)"\|add:[\w.]+ as testid'),

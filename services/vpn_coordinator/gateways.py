@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, TextField
@@ -56,17 +56,19 @@ def _grants(flag: str) -> Q:
     return Q(flags_text__contains=f'"{flag}"')
 
 
-def exits() -> list[Exit]:
-    """By region and name."""
+def exits(leaving_at: Iterable[int | None] | None = None) -> list[Exit]:
+    """By region and name. ``leaving_at``: which exit each open tunnel uses, from who has looked already."""
     in_use = Counter(
-        Tunnel.objects.filter(stopped_at=None, is_open=True, used_exit__isnull=False).values_list(
-            "used_exit_id", flat=True
-        )
+        open_tunnels().values_list("used_exit_id", flat=True) if leaving_at is None else leaving_at
     )
     ready = ExpressionWrapper(REACHABLE & _grants("relay"), output_field=BooleanField())
     found = granting("exit").annotate(ready=ready).order_by("region", "name")
     rows = found.values_list("id", "name", "region", "node_type", "ready")
     return [Exit(*row, tunnels=in_use[row[0]]) for row in rows]
+
+
+def open_tunnels() -> QuerySet[Tunnel]:
+    return Tunnel.objects.filter(stopped_at=None, is_open=True).order_by()
 
 
 def ready_regions() -> set[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fogpanel.models import Event
 from services.topology import SHAPES_MAX, Picture, draw
@@ -41,6 +41,14 @@ class PoolView:
     cost: Cost
     open: int
     tunnels: int
+
+
+class Present(NamedTuple):
+    """A tunnel that was not stopped."""
+
+    hops: int
+    is_open: bool | None
+    used_exit_id: int | None
 
 
 def views_of(
@@ -83,23 +91,22 @@ def history(tunnel: Tunnel) -> list[Event]:
 
 def page(now: datetime) -> dict[str, Any]:
     """Pools and exits, for the service's page."""
-    return {"pools": pools(now), **exit_map()}
+    rows = Tunnel.objects.filter(stopped_at=None).order_by().values_list("hops", "is_open", "used_exit_id")
+    present = [Present(*row) for row in rows]
+    return {"pools": pools(present, now), **exit_map(present)}
 
 
-def pools(now: datetime) -> list[PoolView]:
+def pools(present: Iterable[Present], now: datetime) -> list[PoolView]:
     """The privacy levels, what each hides and costs, and how many tunnels it has."""
-    present = Tunnel.objects.filter(stopped_at=None).order_by()
-    hops: Counter[tuple[str, bool]] = Counter()
-    for number, is_open in present.values_list("hops", "is_open"):
-        hops[pool_of(number).name, bool(is_open)] += 1
+    hops = Counter((pool_of(tunnel.hops).name, bool(tunnel.is_open)) for tunnel in present)
     return [
         PoolView(pool, cost, hops[pool.name, True], hops[pool.name, True] + hops[pool.name, False])
         for pool, cost in costs.by_pool(costs.measured(now))
     ]
 
 
-def exit_map() -> dict[str, Any]:
-    found = exits()
+def exit_map(present: Iterable[Present]) -> dict[str, Any]:
+    found = exits([tunnel.used_exit_id for tunnel in present if tunnel.is_open])
     return {"exit_regions": regions_of(found), "map": draw(_picture(found))}
 
 
