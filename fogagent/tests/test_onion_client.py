@@ -154,6 +154,30 @@ async def test_what_waited_too_long_is_replaced(user: User) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("flags", [["relay", "exit"], None], ids=["no-guard-any-more", "gone"])
+async def test_what_is_ready_is_replaced_when_its_relays_are_not_what_they_were(
+    user: User, flags: list[str] | None
+) -> None:
+    async with running(user):
+        _, used = await user.open()
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD + 1)
+        ready = [one for one in user.client.circuits if one is not used]
+        entry = ready[0].path[0]
+        relays = dict(user.net.directory.relays)
+        if flags is None:
+            del relays[entry.identity]
+        else:
+            relays[entry.identity] = msgspec.structs.replace(entry, flags=flags)
+        user.client.use(replace(user.net.directory, relays=relays))
+        assert used.is_open
+        assert [one.is_open for one in ready] == [entry not in one.path for one in ready]
+        await until(lambda: len(user.client.circuits) == client_module.AHEAD + 1)
+        new = set(user.client.circuits) - {used, *ready}
+        assert new
+        assert all(one.path[0].identity != entry.identity for one in new)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("hop", [0, 1, 2])
 async def test_when_a_relay_is_killed_open_streams_end_and_new_ones_work(user: User, hop: int) -> None:
     stream, own = await user.open()

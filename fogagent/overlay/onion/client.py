@@ -66,8 +66,12 @@ class OnionClient:
         return next(reversed(self._troubles.values()), "")
 
     def use(self, directory: Directory | None) -> None:
-        """Build over these relays from now on; None: there are none. Circuits that exist stay."""
+        """Build over these relays from now on; None: there are none. Circuits with streams stay, and those
+        that wait for their first one while this directory lists their relays as they were chosen."""
         self.builder.use(directory)
+        for one in self._circuits:
+            if directory is not None and one.used_at is None and not one.stands_in(directory):
+                one.circuit.close()
         self._changed.set()
         self._directory_came.set()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fogagent.overlay.directory import Relay
+from fogagent.overlay.directory import Directory, Relay
 from fogagent.overlay.onion.circuit import Circuit, State
 from fogagent.overlay.onion.path import Wishes
 
@@ -48,6 +48,14 @@ class OwnCircuit:
             and self.wishes == wishes
             and now < self.rotates_at
             and (self.used_at is None or self.isolation == isolation)
+        )
+
+    def stands_in(self, directory: Directory) -> bool:
+        """Whether its relays are all still listed, each with what it was fit for when it was chosen."""
+        now = [directory.relays.get(relay.identity) for relay in self.path]
+        return all(
+            new is not None and set(old.flags) <= set(new.flags)
+            for old, new in zip(self.path, now, strict=True)
         )
 
     def retire(self) -> None:
