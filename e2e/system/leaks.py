@@ -83,9 +83,7 @@ def everything(folder: Path, traffic: Traffic) -> Iterator[tuple[str, bytes]]:
             yield f"traffic of {name}", channel.peer.encode() + b"\n" + data
     seen: set[tuple[int, int]] = set()
     for path in _files(folder):
-        with suppress(
-            FileNotFoundError
-        ):  # the programs go on meanwhile, with files for a moment among theirs
+        with suppress(FileNotFoundError):  # the programs go on, and have files for a moment only
             status = path.stat()
             if (status.st_dev, status.st_ino) not in seen:  # compiled modules are links to the same
                 seen.add((status.st_dev, status.st_ino))

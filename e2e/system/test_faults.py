@@ -70,7 +70,7 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_goes_on(own_pa
     pids = list(own_panel.pids().values())
     below = [child.pid for pid in pids for child in psutil.Process(pid).children(recursive=True)]
     own_panel.kill_supervisor()
-    until("every process is gone", lambda: all(is_gone(pid) for pid in [*pids, *below]))
+    until("every process is gone", lambda: all(is_gone(pid) for pid in [*pids, *below]), within_s=10)
     own_panel.start()
     assert own_panel.output(task) == "441\n"
 
